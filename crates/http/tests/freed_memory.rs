@@ -44,7 +44,8 @@ struct Case {
     /// The lengths of the bodies.
     request_len: usize,
     response_len: usize,
-    /// The number of bytes of the request that the handler reads. If it is less than all, the handler never responds, and the client cancels the request.
+    /// The number of bytes of the request that the handler reads. If it is less than all, the handler never responds, and the
+    /// client cancels the request.
     n_handled: usize,
     /// The number of bytes of the response that the client reads before it closes the connection.
     n_read: usize,
@@ -150,7 +151,7 @@ async fn freed_memory_holds_no_part_of_a_body() {
             n_read: response_len,
         };
         cases.extend([whole(8, 8), whole(3000, 5000), whole(300_000, 1_000_000)]);
-        // The client goes away in the middle of its own request, and of the response.
+        // The client disconnects in the middle of its own request, and of the response.
         for n_handled in [0, 1, 20_000] {
             let goes = whole(1_000_000, 0);
             cases.push(Case { n_handled, ..goes });

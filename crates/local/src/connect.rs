@@ -28,7 +28,7 @@ pub fn connect(address: &Address) -> io::Result<UnixStream> {
         Ok(()) => Ok(socket.into()),
         Err(Errno::AGAIN) => Err(io::Error::new(
             io::ErrorKind::WouldBlock,
-            "its queue of connections is full",
+            "the queue of connections is full",
         )),
         Err(error) => Err(error.into()),
     }
@@ -51,7 +51,7 @@ pub enum ConnectError {
     #[error("the connection was not accepted within {}", crate::format_duration(*.0))]
     NotAccepted(Duration),
     /// The path of the socket was not found within this time, because its file system does not respond.
-    #[error("its file system did not respond within {}", crate::format_duration(*.0))]
+    #[error("the file system did not respond within {}", crate::format_duration(*.0))]
     FileSystem(Duration),
     /// The operating system refused.
     #[error(transparent)]

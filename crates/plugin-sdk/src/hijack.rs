@@ -191,12 +191,12 @@ mod tests {
         let (result, _) = respond(&[b"220 mail.example ESMTP\r\n\r\n"], false).await;
         assert!(matches!(
             result,
-            Err(HijackError::NotHttp("its version is neither 1.0 nor 1.1"))
+            Err(HijackError::NotHttp("the version is neither 1.0 nor 1.1"))
         ));
         let (result, _) = respond(&[b"HTTP/1.1 1o1 x\r\n\r\n"], false).await;
         assert!(matches!(
             result,
-            Err(HijackError::NotHttp("its status is invalid"))
+            Err(HijackError::NotHttp("the status is invalid"))
         ));
         let (result, _) = respond(&[b"HTTP/1.1 10"], true).await;
         assert!(matches!(result, Err(HijackError::Closed)));
@@ -204,7 +204,7 @@ mod tests {
         let (result, _) = respond(&[&endless], false).await;
         assert!(matches!(
             result,
-            Err(HijackError::NotHttp("its head is too long"))
+            Err(HijackError::NotHttp("the head is too long"))
         ));
     }
 

@@ -175,7 +175,7 @@ fn is_within(name: &str, outer: &str) -> bool {
         .is_some_and(|rest| rest.starts_with('.'))
 }
 
-/// Returns the message that a name belongs to, and the fields that it stands for.
+/// Returns the message and the fields that a name denotes.
 fn find(messages: &[MessageInfo<'_>], wanted: &str) -> Option<(String, Vec<String>)> {
     let by_name = |name: &str| messages.iter().find(|message| message.full_name == name);
     let field_names = |message: &MessageInfo<'_>| -> Vec<String> {

@@ -1,4 +1,4 @@
-//! Rust names for what `.proto` files name, as prost makes them, and the check of services.
+//! Rust names of the definitions in `.proto` files, as prost makes them, and the check of services.
 
 use std::collections::HashSet;
 
@@ -199,8 +199,8 @@ impl ServiceNames {
     }
 }
 
-/// Finds methods that cannot be generated, and items that would get the same name, while the
-/// lines to blame are still known; and settings of methods that do not exist.
+/// Finds methods that cannot be generated, and items that would get the same name, while their lines are still known; and settings
+/// of methods that do not exist.
 pub(crate) fn check(sources: &Sources, settings: &Settings) -> Result<(), Error> {
     let mut generated = HashSet::new();
     for file in &sources.files {

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 const HEAD: &str = "syntax = \"proto3\";\npackage test.v1;\n";
 
-/// A folder with one `.proto` file and what is generated from it.
+/// A folder with one `.proto` file and the code generated from it.
 struct Project(TempDir);
 
 impl Project {

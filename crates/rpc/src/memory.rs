@@ -16,12 +16,10 @@ const STEP: u64 = 256 * 1024;
 /// Limits the memory that the messages of several calls take together.
 ///
 /// `Request::memory` attaches a budget to one call, for its response, and
-/// `Router::request_memory` one to all requests of a router. What a message takes once it is
-/// decompressed is reserved before that memory is allocated: the whole length if the
-/// message declares one, and 256 KiB at a time while it does not. What a step reserved in excess
-/// of a response is released when the length is known, and everything is released if the call fails.
-/// The reservation of a request is released when its handler has ended. Messages of at
-/// most 64 KiB are not counted.
+/// `Router::request_memory` one to all requests of a router. The memory of a decompressed message is reserved before it is
+/// allocated: the whole length if the message declares one, and 256 KiB at a time while it does not. The excess of a step over the
+/// response is released when the length is known, and everything is released if the call fails. The reservation of a request is
+/// released when its handler has ended. Messages of at most 64 KiB are not counted.
 ///
 /// ```
 /// use std::sync::atomic::{AtomicU64, Ordering};

@@ -10,7 +10,7 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue, InvalidHeaderName};
 /// The prefix of headers that carry trailing metadata.
 pub(crate) const TRAILER_PREFIX: &str = "trailer-";
 
-/// Reading and writing binary metadata, whose names end in `-bin`.
+/// Reads and writes binary metadata, whose names end in `-bin`.
 ///
 /// On the wire a binary value is base64. It is written without padding, and read with or without;
 /// several values may share one line, separated by commas.

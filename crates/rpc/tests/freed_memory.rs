@@ -141,7 +141,7 @@ async fn forever<T>(request: Request<T>) -> Result<Response<T>, Error> {
     Ok(Response::new(request.into_message()))
 }
 
-/// A transport that hands on so many bytes of a response and then nothing.
+/// A transport that forwards the first bytes of a response and then nothing.
 #[derive(Clone)]
 struct Stalling {
     router: Router,

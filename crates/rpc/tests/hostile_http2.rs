@@ -66,7 +66,7 @@ async fn read(response: h2::client::ResponseFuture) -> Result<(u16, String), h2:
     Ok((status, String::from_utf8_lossy(&text).into_owned()))
 }
 
-/// Sends zeros as long as the peer accepts them, and returns their number.
+/// Sends zeros until the peer accepts no more, and returns their number.
 async fn flood(mut body: SendStream<Bytes>, most: usize) -> usize {
     let mut sent = 0;
     while sent < most {

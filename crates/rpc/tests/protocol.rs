@@ -346,7 +346,8 @@ async fn metadata_of_an_error_that_exceeds_its_bounds_is_left_out() {
     }
 }
 
-/// The response of a method that fails with a message of so many bytes and details of these lengths, and what a client reads of it.
+/// The response of a method that fails with a message of so many bytes and details of these lengths, and the parts of it that a
+/// client reads.
 async fn failing(
     message_len: usize,
     details: &[usize],

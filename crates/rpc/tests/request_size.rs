@@ -238,7 +238,7 @@ async fn the_limit_of_a_method_precedes_that_of_its_router() {
     }
 }
 
-/// A budget that counts what is reserved, and never refuses.
+/// A budget that counts reservations, and never refuses.
 #[derive(Clone, Default)]
 struct Counter(Arc<AtomicUsize>);
 
@@ -278,7 +278,7 @@ async fn a_large_request_is_counted_before_it_arrives_and_until_its_handler_ends
         );
         assert_eq!(reserved(), 0);
     }
-    // A client that stops sending, and goes.
+    // A client that stops sending, and disconnects.
     let request = http::Request::post(WRITE.path())
         .header("content-type", "application/proto")
         .body(

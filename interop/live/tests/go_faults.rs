@@ -43,7 +43,7 @@ const FAULTS: [(&str, Outcome); 27] = [
     ("cutchunk", Unavailable("in the middle of its response")),
     ("nothing", Unavailable("without a response")),
     ("nothttp", Unavailable("not HTTP/1.1")),
-    ("longhead", Unavailable("its head is too long")),
+    ("longhead", Unavailable("the head is too long")),
     ("deadline", Unavailable("took too long: the backend slept")),
     ("forbidden", Denied("red tape")),
     ("missing", Missing),

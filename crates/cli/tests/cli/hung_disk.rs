@@ -157,7 +157,7 @@ fn clients_of_a_socket_on_a_disk_that_hangs_end_in_time_with_a_reason() {
     for (output, script) in outputs.iter().zip(commands) {
         let stderr = text(&output.stderr);
         assert_eq!(output.status.code(), Some(5), "{script}: {stderr}");
-        let reason = "its file system did not respond within 2 s";
+        let reason = "the file system did not respond within 2 s";
         assert!(stderr.contains(reason), "{script}: {stderr}");
     }
     assert!(!Path::new(&started).exists());

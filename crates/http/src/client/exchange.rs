@@ -21,7 +21,7 @@ use crate::wire::{Reader, SendError, Writer};
 /// The most interim responses before the final one: each is forgotten when it was read, but there must be an end.
 const MAX_INTERIM: usize = 100;
 
-/// A byte stream with a request on its way out and a response on its way in.
+/// A byte stream on which a request is sent and a response is received.
 pub(super) struct Connection<I, B: Body> {
     pub(super) io: I,
     pub(super) reader: Reader,
@@ -29,7 +29,7 @@ pub(super) struct Connection<I, B: Body> {
     pub(super) writer: Writer<B>,
 }
 
-/// Which final responses an exchange accepts.
+/// The final responses that an exchange accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Expect {
     Response,
@@ -176,12 +176,12 @@ impl Heads<'_> {
             reader.consume(size);
             match head.status {
                 StatusCode::SWITCHING_PROTOCOLS if self.expect == Expect::Response => {
-                    return Err(malformed("it switches protocols"));
+                    return Err(malformed("an upgrade that was not requested"));
                 }
                 StatusCode::SWITCHING_PROTOCOLS => return Ok(Some(head)),
                 status if !status.is_informational() => return Ok(Some(head)),
                 _ if self.interim == MAX_INTERIM => {
-                    return Err(malformed("it has too many interim responses"));
+                    return Err(malformed("too many interim responses"));
                 }
                 _ => self.interim += 1,
             }

@@ -47,7 +47,7 @@ pub trait KeptStream: AsyncRead + AsyncWrite + Send + Sized + Unpin + 'static {
 
 /// A transport that keeps byte streams and uses them again.
 ///
-/// A kept stream is [looked at](KeptStream::is_idle) before it is used, and carries one request at a time. No task is
+/// A kept stream is [checked](KeptStream::is_idle) before it is used, and carries one request at a time. No task is
 /// spawned: a stream is driven by the future of its request and then by the body of the response; read to its end the body
 /// hands the stream back, and dropped before it closes the stream. Clones share the kept streams.
 ///

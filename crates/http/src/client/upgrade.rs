@@ -1,4 +1,4 @@
-//! [`upgrade`]: a byte stream that stops speaking HTTP.
+//! [`upgrade`]: switches a byte stream to another protocol.
 
 use std::fmt;
 

@@ -43,8 +43,8 @@ pub enum Admission {
 /// resolves or `listener` ends; then lets requests in progress finish for at most
 /// [`Limits::drain_timeout`](crate::Limits::drain_timeout).
 ///
-/// `make_service` makes the service of a connection, for which it may look at what the byte stream
-/// knows of its peer. Several listeners that share the limits are one stream.
+/// `make_service` makes the service of a connection, for which it may read the byte stream's facts about its peer. Several
+/// listeners that share the limits are one stream.
 ///
 /// At [`Limits::max_connections`](crate::Limits::max_connections) the next connection takes the
 /// place of one that waits for its peer: a silent one first, then one within HTTP/2's preface, an

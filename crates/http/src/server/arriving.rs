@@ -1,8 +1,8 @@
 //! The body of a request that arrives while its handler runs.
 //!
 //! The task of the connection reads the byte stream; the handler, in the same task or in another,
-//! takes the data. Between them is room for one piece, and nothing is read before the handler
-//! wants it, so that a slow handler slows the peer down.
+//! takes the data. Between them is room for one piece, and nothing is read before the handler polls for it, so that a slow handler
+//! slows the peer down.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -87,7 +87,7 @@ pub(super) struct Receiver {
 }
 
 impl Receiver {
-    /// Returns how many bytes are still to come, if the request says so.
+    /// Returns how many bytes are still to come, if the request declares it.
     pub(super) fn remaining(&self) -> Option<u64> {
         self.remaining
     }

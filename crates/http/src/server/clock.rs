@@ -42,7 +42,7 @@ impl Clock {
         }
     }
 
-    /// Returns what the connection shares with the accept loop.
+    /// Returns the state that the connection shares with the accept loop.
     #[cfg(feature = "h2c")]
     pub(super) fn shared(&self) -> Arc<Shared> {
         Arc::clone(&self.shared)

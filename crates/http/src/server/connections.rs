@@ -19,7 +19,7 @@ pub(super) struct Connections {
     places: Arc<Places>,
     max: usize,
     max_reserved: usize,
-    /// Says that connections take no further request.
+    /// Signals that connections take no further request.
     stop: watch::Sender<bool>,
     served: Served,
 }
@@ -81,8 +81,8 @@ impl Connections {
         }
     }
 
-    /// Serves a connection in a task of its own. `make` takes what the connection shares with the
-    /// others, and what says that it takes no further request.
+    /// Serves a connection in a task of its own. `make` takes the state that the connection shares with the others, and the signal
+    /// to take no further request.
     pub(super) fn spawn<F, T>(&mut self, admission: Admission, make: F)
     where
         F: FnOnce(Arc<Shared>, Place, watch::Receiver<bool>) -> T,

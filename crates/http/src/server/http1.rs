@@ -141,7 +141,7 @@ where
     /// Calls the service, and reads the body of the request as far as the service polls it.
     ///
     /// The end of the input means that the peer has gone, unless half-closed peers have their response;
-    /// what arrives beyond the request stays in the reader.
+    /// bytes that arrive beyond the request stay in the reader.
     async fn call(
         &mut self,
         request: http::Request<RequestBody>,
@@ -247,7 +247,7 @@ where
         Ok(())
     }
 
-    /// Closes the write side. A peer that does not take even that is not waited for, because the
+    /// Closes the write side. The wait for a peer that does not take even that is omitted, because the
     /// drop of the byte stream reports the end as well.
     async fn close(&mut self) {
         poll_fn(|cx| {

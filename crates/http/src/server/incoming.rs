@@ -1,4 +1,4 @@
-//! A request on its way to the service.
+//! A request as the service receives it.
 
 use std::io;
 use std::pin::Pin;
@@ -39,7 +39,7 @@ struct Arriving {
 }
 
 impl Incoming {
-    /// Splits a head into the request for the service and what is to be read for it.
+    /// Splits a head into the request for the service and the part of the body that is still to be read.
     pub(super) fn new(
         head: RequestHead,
         reader: &mut Reader,

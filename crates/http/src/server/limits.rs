@@ -1,4 +1,4 @@
-//! [`Limits`]: what a connection may cost its server.
+//! [`Limits`]: the timeouts and limits of a server.
 
 use std::time::Duration;
 

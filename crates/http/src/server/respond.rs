@@ -1,4 +1,4 @@
-//! The head of a response, and what follows the response on its connection.
+//! The head of a response, and the state of its connection after it.
 
 use http::header::{CONNECTION, HeaderMap};
 use http::{Method, StatusCode, Version, response};
@@ -19,7 +19,7 @@ pub(super) enum Next {
     Close,
     /// The connection closes, although the peer may still be sending.
     Linger,
-    /// The byte stream speaks another protocol.
+    /// The byte stream is switched to another protocol.
     Switch(Then),
 }
 

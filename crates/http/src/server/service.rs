@@ -1,4 +1,4 @@
-//! [`HttpService`]: what the server serves.
+//! [`HttpService`]: a tower service that the server can serve.
 
 use std::convert::Infallible;
 

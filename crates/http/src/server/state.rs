@@ -38,7 +38,7 @@ pub(super) enum State {
     Reader,
     /// The service works on a request.
     Handler,
-    /// The byte stream speaks another protocol.
+    /// The byte stream was switched to another protocol.
     Upgraded,
     /// The accept loop gave the connection's place to another.
     Evicted,
@@ -131,7 +131,7 @@ impl Places {
         self.counter(admission).load(Ordering::SeqCst)
     }
 
-    /// Says whether a connection waits for a place. To be set before the attempt to find one, so
+    /// Sets whether a connection waits for a place. To be set before the attempt to find one, so
     /// that a place that becomes free in between notifies.
     pub(super) fn set_wanted(&self, is_wanted: bool) {
         self.is_wanted.store(is_wanted, Ordering::SeqCst);
@@ -216,7 +216,7 @@ impl Shared {
         State::ALL[usize::from(self.state.load(Ordering::SeqCst))]
     }
 
-    /// Returns what is compared to find the connection to evict: the least is the first.
+    /// Returns the key of the order of eviction: the least comes first.
     pub(super) fn precedence(&self, now: Instant) -> Option<Precedence> {
         let state = self.state();
         let since = self.since.load(Ordering::Relaxed);

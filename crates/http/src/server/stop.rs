@@ -1,4 +1,4 @@
-//! [`Stop`]: whether a connection is to end.
+//! [`Stop`]: the signal that ends a connection.
 
 use std::future::Future;
 use std::pin::Pin;

@@ -1,4 +1,4 @@
-//! [`OnUpgrade`]: what becomes of a byte stream that switches protocols.
+//! [`OnUpgrade`]: the function that takes over a byte stream that switches protocols.
 
 use std::fmt;
 use std::future::Future;

@@ -83,7 +83,7 @@ impl Chunked {
             Self::Trailers { lines } if lines < MAX_TRAILERS => {
                 Ok(Self::Trailers { lines: lines + 1 })
             }
-            Self::Trailers { .. } => Err(SyntaxError::Malformed("it has too many trailers")),
+            Self::Trailers { .. } => Err(SyntaxError::Malformed("too many trailers")),
             Self::Data { .. } | Self::Done => Ok(self),
         }
     }

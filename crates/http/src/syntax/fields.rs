@@ -15,10 +15,10 @@ pub fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
 
 /// Returns `true` if the connection stays open behind this message (RFC 9112, section 9.3).
 pub(super) fn is_persistent(version: Version, headers: &HeaderMap) -> bool {
-    let says = |token| has_token(headers, &CONNECTION, token);
+    let has = |token| has_token(headers, &CONNECTION, token);
     match version {
-        Version::HTTP_10 => says("keep-alive") && !says("close"),
-        _ => !says("close"),
+        Version::HTTP_10 => has("keep-alive") && !has("close"),
+        _ => !has("close"),
     }
 }
 
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn connections_persist_as_version_and_options_say() {
+    fn connections_persist_by_version_and_options() {
         let cases = [
             (Version::HTTP_11, None, true),
             (Version::HTTP_11, Some("close"), false),

@@ -20,7 +20,7 @@ impl Framing {
         Ok(described(version, headers)?.unwrap_or(Self::Length(0)))
     }
 
-    /// Returns the framing of the response to a request with this method: some have no body whatever their fields say,
+    /// Returns the framing of the response to a request with this method: some have no body whatever their fields are,
     /// and one without a field that describes its framing ends with the connection.
     pub(crate) fn of_response(
         method: &Method,
@@ -44,21 +44,21 @@ fn described(version: Version, headers: &HeaderMap) -> Result<Option<Framing>, S
     let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
     match (codings.next(), lengths.next()) {
         (None, None) => Ok(None),
-        (Some(_), Some(_)) => Err(SyntaxError::Malformed("its length is given in two ways")),
+        (Some(_), Some(_)) => Err(SyntaxError::Malformed("the length is given in two ways")),
         (Some(_), None) if version == Version::HTTP_10 => Err(SyntaxError::Malformed(
-            "it is HTTP/1.0 and has a transfer coding",
+            "a transfer coding in HTTP/1.0",
         )),
         (Some(coding), None) => {
             let is_chunked = coding.as_bytes().eq_ignore_ascii_case(b"chunked");
             if !is_chunked || codings.next().is_some() {
-                return Err(SyntaxError::Malformed("its transfer coding is unknown"));
+                return Err(SyntaxError::Malformed("the transfer coding is unknown"));
             }
             Ok(Some(Framing::Chunked))
         }
         (None, Some(length)) => {
             let is_unambiguous = lengths.all(|other| other == length);
             let length = decimal(length.as_bytes()).filter(|_| is_unambiguous);
-            let length = length.ok_or(SyntaxError::Malformed("its length is invalid"))?;
+            let length = length.ok_or(SyntaxError::Malformed("the length is invalid"))?;
             Ok(Some(Framing::Length(length)))
         }
     }
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn some_responses_have_no_body_whatever_they_say() {
+    fn some_responses_have_no_body_whatever_their_fields_are() {
         let headers = headers(&[("content-length", "5")]);
         let framing =
             |method, status| Framing::of_response(&method, status, Version::HTTP_11, &headers);

@@ -65,7 +65,7 @@ pub(crate) fn parse_request(
     complete(parsed.parse_with_uninit_headers(&head, &mut slots), size)?;
     let method = parsed.method.unwrap_or_default();
     let method = Method::from_bytes(method.as_bytes())
-        .map_err(|_| SyntaxError::Malformed("its method is invalid"))?;
+        .map_err(|_| SyntaxError::Malformed("the method is invalid"))?;
     let target = target(&method, parsed.path.unwrap_or_default(), &head)?;
     let version = version(parsed.version);
     let headers = headers(parsed.headers, &head, limits)?;
@@ -94,7 +94,7 @@ pub(crate) fn parse_response(
     allows_version_0: bool,
 ) -> Result<Parsed<ResponseHead>, SyntaxError> {
     if leading_empty_lines(unread) > 0 {
-        return Err(SyntaxError::Malformed("it begins with an empty line"));
+        return Err(SyntaxError::Malformed("an empty line before the status line"));
     }
     let mut slots = [const { MaybeUninit::uninit() }; MAX_FIELDS];
     let mut parsed = httparse::Response::new(&mut []);
@@ -110,7 +110,7 @@ pub(crate) fn parse_response(
         size,
     )?;
     let status = StatusCode::from_u16(parsed.code.unwrap_or_default())
-        .map_err(|_| SyntaxError::Malformed("its status is invalid"))?;
+        .map_err(|_| SyntaxError::Malformed("the status is invalid"))?;
     let version = version(parsed.version);
     let headers = headers(parsed.headers, &head, limits)?;
     Ok(Some((
@@ -141,7 +141,7 @@ fn end_of_head(unread: &[u8], limits: Limits) -> Result<Option<usize>, SyntaxErr
     while let Some(end) = within[line..].iter().position(|byte| *byte == b'\n') {
         if end == 0 || within[line + end - 1] != b'\r' {
             return Err(SyntaxError::Malformed(
-                "a line of its head does not end in CRLF",
+                "a line of the head does not end in CRLF",
             ));
         }
         line += end + 1;
@@ -150,7 +150,7 @@ fn end_of_head(unread: &[u8], limits: Limits) -> Result<Option<usize>, SyntaxErr
         }
     }
     if unread.len() >= limits.bytes {
-        return Err(SyntaxError::TooLarge("its head is too long"));
+        return Err(SyntaxError::TooLarge("the head is too long"));
     }
     Ok(None)
 }
@@ -163,7 +163,7 @@ fn incomplete<H>(
 ) -> Result<Parsed<H>, SyntaxError> {
     parsed.map_err(describe)?;
     if unread.len() >= limits.bytes {
-        return Err(SyntaxError::TooLarge("its head is too long"));
+        return Err(SyntaxError::TooLarge("the head is too long"));
     }
     Ok(None)
 }
@@ -173,7 +173,7 @@ fn complete(parsed: httparse::Result<usize>, size: usize) -> Result<(), SyntaxEr
     match parsed.map_err(describe)? {
         Status::Complete(end) if end == size => Ok(()),
         Status::Complete(_) | Status::Partial => {
-            Err(SyntaxError::Malformed("its head has an empty line"))
+            Err(SyntaxError::Malformed("the head has an empty line"))
         }
     }
 }
@@ -181,14 +181,14 @@ fn complete(parsed: httparse::Result<usize>, size: usize) -> Result<(), SyntaxEr
 fn describe(error: httparse::Error) -> SyntaxError {
     SyntaxError::Malformed(match error {
         httparse::Error::TooManyHeaders => {
-            return SyntaxError::TooLarge("its head has too many fields");
+            return SyntaxError::TooLarge("the head has too many fields");
         }
         httparse::Error::Version => return SyntaxError::Version,
-        httparse::Error::Status => "its status is invalid",
+        httparse::Error::Status => "the status is invalid",
         httparse::Error::HeaderName => "the name of a field is invalid",
         httparse::Error::HeaderValue => "the value of a field is invalid",
-        httparse::Error::NewLine => "a line of its head does not end in CRLF",
-        httparse::Error::Token => "its first line is invalid",
+        httparse::Error::NewLine => "a line of the head does not end in CRLF",
+        httparse::Error::Token => "the first line is invalid",
     })
 }
 
@@ -219,7 +219,7 @@ fn headers(
     limits: Limits,
 ) -> Result<HeaderMap, SyntaxError> {
     if parsed.len() > limits.fields {
-        return Err(SyntaxError::TooLarge("its head has too many fields"));
+        return Err(SyntaxError::TooLarge("the head has too many fields"));
     }
     let mut headers = HeaderMap::with_capacity(parsed.len());
     for field in parsed {
@@ -235,7 +235,7 @@ fn headers(
 /// Returns the target of a request in one of its four forms (RFC 9112, section 3.2).
 fn target(method: &Method, target: &str, head: &Bytes) -> Result<Uri, SyntaxError> {
     let uri = Uri::from_maybe_shared(head.slice_ref(target.as_bytes()));
-    let uri = uri.map_err(|_| SyntaxError::Malformed("its target is invalid"))?;
+    let uri = uri.map_err(|_| SyntaxError::Malformed("the target is invalid"))?;
     let has_authority = uri
         .authority()
         .is_some_and(|authority| !authority.as_str().contains('@'));
@@ -248,7 +248,7 @@ fn target(method: &Method, target: &str, head: &Bytes) -> Result<Uri, SyntaxErro
     if is_valid {
         return Ok(uri);
     }
-    Err(SyntaxError::Malformed("its target is invalid"))
+    Err(SyntaxError::Malformed("the target is invalid"))
 }
 
 /// RFC 9112, section 3.2.
@@ -256,10 +256,10 @@ fn check_host(version: Version, headers: &HeaderMap) -> Result<(), SyntaxError> 
     let mut hosts = headers.get_all(HOST).iter();
     match (hosts.next(), hosts.next()) {
         (None, _) if version == Version::HTTP_10 => Ok(()),
-        (None, _) => Err(SyntaxError::Malformed("it names no host")),
+        (None, _) => Err(SyntaxError::Malformed("the field `host` is missing")),
         (Some(host), None) if fields::is_host(host.as_bytes()) => Ok(()),
-        (Some(_), None) => Err(SyntaxError::Malformed("its host is invalid")),
-        (Some(_), Some(_)) => Err(SyntaxError::Malformed("it names more than one host")),
+        (Some(_), None) => Err(SyntaxError::Malformed("the host is invalid")),
+        (Some(_), Some(_)) => Err(SyntaxError::Malformed("more than one field `host`")),
     }
 }
 

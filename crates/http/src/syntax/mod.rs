@@ -1,6 +1,6 @@
 //! The syntax of HTTP/1.1 (RFC 9112): heads, the framing of bodies, chunks. No I/O happens here.
 //!
-//! Each rule exists once, for both directions. What two implementations could read in two ways is refused.
+//! Each rule exists once, for both directions. A message that two implementations could read in two ways is refused.
 
 pub(crate) mod chunked;
 mod fields;
@@ -10,7 +10,7 @@ pub(crate) mod head;
 pub use self::fields::has_token;
 pub(crate) use self::framing::Framing;
 
-/// The most that a head may have.
+/// The limits of a head.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     pub(crate) bytes: usize,
@@ -38,7 +38,7 @@ pub(crate) enum SyntaxError {
     #[error("{0}")]
     TooLarge(&'static str),
     /// The version is neither 1.0 nor 1.1.
-    #[error("its version is neither 1.0 nor 1.1")]
+    #[error("the version is neither 1.0 nor 1.1")]
     Version,
 }
 
@@ -47,7 +47,7 @@ impl SyntaxError {
     pub(crate) fn reason(self) -> &'static str {
         match self {
             Self::Malformed(reason) | Self::TooLarge(reason) => reason,
-            Self::Version => "its version is neither 1.0 nor 1.1",
+            Self::Version => "the version is neither 1.0 nor 1.1",
         }
     }
 }

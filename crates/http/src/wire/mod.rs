@@ -1,4 +1,4 @@
-//! Bytes on their way: what was read and not used yet, a body as it arrives, and a message that is being written.
+//! Bytes in transit: a reader of bytes that are not used yet, a body as it arrives, and a message that is being written.
 
 mod body;
 mod reader;

@@ -1,4 +1,4 @@
-//! [`Reader`]: bytes that were read and not used yet.
+//! [`Reader`]: a buffer of bytes that were read and not used yet.
 
 use std::cell::RefCell;
 use std::io;
@@ -9,16 +9,16 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, ReadBuf};
 use zeroize::Zeroize;
 
-/// Room for the head and the body of most messages.
+/// Capacity for the head and the body of most messages.
 const INITIAL: usize = 1024;
 
-/// Room for what comes after a message that left with its buffer, which is an end mostly.
+/// Capacity for the bytes after a message that left with its buffer: mostly none but the end of the stream.
 const AFTERWARDS: usize = 64;
 
-/// Room for the parts of a body whose length is not known.
+/// Capacity for the parts of a body whose length is not known.
 const LARGE: usize = 16 * 1024;
 
-/// A buffer of which `[start, end)` holds what was read and not used yet.
+/// A buffer of which `[start, end)` holds the unread bytes.
 ///
 /// ```text
 /// 0 ....... start ======== end ....... touched ....... buffer.len()
@@ -125,7 +125,7 @@ impl Reader {
         Poll::Ready(Ok(read))
     }
 
-    /// Makes the buffer large, because much more is to come.
+    /// Makes the buffer large for a body of which most has not arrived.
     pub(crate) fn expect_more(&mut self) {
         if self.block.buffer.len() < LARGE {
             self.move_to(LARGE);
@@ -143,7 +143,7 @@ impl Reader {
         }
     }
 
-    /// Moves what is unread to a larger buffer.
+    /// Moves the unread bytes to a larger buffer.
     fn move_to(&mut self, size: usize) {
         let unread = self.end - self.start;
         let mut larger = Block::new(size);

@@ -1,4 +1,4 @@
-//! [`Upgraded`]: a byte stream that no longer speaks HTTP.
+//! [`Upgraded`]: a byte stream that was switched to another protocol.
 
 use std::fmt;
 use std::io::{self, IoSlice};
@@ -14,7 +14,7 @@ pub trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<I: AsyncRead + AsyncWrite + Send + Unpin> ByteStream for I {}
 
-/// A byte stream behind an upgrade. What arrived behind the head of the last HTTP message is read first.
+/// A byte stream behind an upgrade. Bytes that arrived behind the head of the last HTTP message are read first.
 pub struct Upgraded<I = Box<dyn ByteStream>> {
     /// `None` after all of it was read.
     early: Option<Reader>,

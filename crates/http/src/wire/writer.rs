@@ -1,4 +1,4 @@
-//! [`Writer`]: a request or a response on its way.
+//! [`Writer`]: a request or a response that is being sent.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -19,8 +19,7 @@ const COPY_LIMIT: usize = 4 * 1024;
 /// A body up to this size is copied if the message may be sent again.
 const REPEATABLE_LIMIT: usize = 64 * 1024;
 
-/// A message in the order in which it leaves: what is buffered, then the current chunk, then the
-/// rest of the body.
+/// A message in the order in which it leaves: the buffer, then the current chunk, then the rest of the body.
 pub(crate) struct Writer<B: Body> {
     buffer: Zeroed,
     /// Number of bytes of `buffer` that were sent.
@@ -44,7 +43,7 @@ pub(crate) struct Writer<B: Body> {
 /// The way in which the end of a body is marked.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Framing {
-    /// There is none, and nothing is said about it.
+    /// There is no body, and no field describes one.
     None,
     Length {
         remaining: u64,
@@ -96,8 +95,8 @@ where
     B: Body + Unpin,
     B::Error: Into<BoxError>,
 {
-    /// Creates a message whose head begins with the lines in `start`, each with its CRLF. The fields that
-    /// say how this connection is used and how the body is framed are written here alone.
+    /// Creates a message whose head begins with the lines in `start`, each with its CRLF. The fields about the use of this
+    /// connection and the framing of the body are written here alone.
     pub(crate) fn new(start: &[&[u8]], headers: &HeaderMap, body: B, framing: Framing) -> Self {
         Self::with_copy_limit(COPY_LIMIT, start, headers, body, framing)
     }
@@ -149,7 +148,7 @@ where
         }
     }
 
-    /// Leaves the flush behind the last byte to what happens to the byte stream afterwards.
+    /// Leaves the flush behind the last byte to the next use or the drop of the byte stream.
     #[cfg(feature = "server")]
     pub(crate) fn without_flush(mut self) -> Self {
         self.flushes = false;
@@ -219,7 +218,7 @@ where
                 State::Body => {
                     ready!(self.poll_write_if_large(io, cx))?;
                     if self.poll_body(cx)?.is_pending() {
-                        // What there is must not wait for what comes.
+                        // Available bytes must not wait for later ones.
                         ready!(self.poll_write_all(io, cx))?;
                         return Poll::Pending;
                     }
@@ -278,7 +277,7 @@ where
             Framing::Length { remaining } => {
                 let left = remaining.checked_sub(size as u64);
                 *remaining =
-                    left.ok_or_else(|| SendError::Body("it is longer than it said".into()))?;
+                    left.ok_or_else(|| SendError::Body("the body is longer than declared".into()))?;
                 if self.buffer.len() + size > self.buffer.capacity() {
                     self.chunk = Some(data);
                     return Ok(());
@@ -300,7 +299,7 @@ where
             Framing::Chunked { started: false } => self.buffer.extend_from_slice(b"0\r\n\r\n"),
             Framing::None | Framing::UntilClose | Framing::Length { remaining: 0 } => {}
             Framing::Length { .. } => {
-                return Err(SendError::Body("it is shorter than it said".into()));
+                return Err(SendError::Body("the body is shorter than declared".into()));
             }
         }
         self.state = State::Flush;

@@ -35,7 +35,7 @@ async fn check<F: Future<Output = ()> + Send + 'static>(
 }
 
 #[tokio::test(start_paused = true)]
-async fn callers_that_give_up_within_a_request_leave_nothing() {
+async fn callers_that_cancel_within_a_request_leave_nothing() {
     let whole = request("POST", "/hang", "content-length: 40\r\n") + &"x".repeat(40);
     let length = whole.len();
     check(length + 1, move |server, sent| {
@@ -50,7 +50,7 @@ async fn callers_that_give_up_within_a_request_leave_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn callers_that_give_up_within_a_response_leave_nothing() {
+async fn callers_that_cancel_within_a_response_leave_nothing() {
     check(3 * CALLERS, |server, moment| async move {
         let mut io = server.open(&request("GET", "/large", "")).await;
         let mut taken = vec![0; 1 + moment * 4000];
@@ -59,7 +59,7 @@ async fn callers_that_give_up_within_a_response_leave_nothing() {
     .await;
 }
 
-/// The client has ended its sending half, and goes.
+/// The client has ended its sending half, and disconnects.
 #[tokio::test(start_paused = true)]
 async fn callers_that_close_their_half_first_leave_nothing() {
     check(CALLERS, |server, moment| async move {
@@ -72,7 +72,7 @@ async fn callers_that_close_their_half_first_leave_nothing() {
 
 #[cfg(feature = "h2c")]
 #[tokio::test(start_paused = true)]
-async fn http2_callers_that_give_up_leave_nothing() {
+async fn http2_callers_that_cancel_leave_nothing() {
     check(4 * CALLERS, |server, moment| async move {
         let mut peer = server.open_http2(65_535).await;
         let path = if moment % 2 == 0 { "/hang" } else { "/large" };

@@ -126,7 +126,7 @@ async fn empty_continuations() {
     .await;
 }
 
-/// One byte in the table of HPACK stands for a field of 4 KiB.
+/// One byte, an index of HPACK's table, is a field of 4 KiB.
 #[tokio::test(start_paused = true)]
 async fn fields_that_are_compressed() {
     let mut large = b"\x40\x01a\x7f\xa1\x1e".to_vec();

@@ -85,7 +85,7 @@ impl Service<Request<RequestBody>> for Paths {
         Box::pin(async move {
             let _handler = handler;
             let path = request.uri().path().to_owned();
-            // A body that ends early is none of this service's business.
+            // This service ignores a body that ends early.
             let _ = request.into_body().collect().await;
             let response = match path.as_str() {
                 "/hang" => pending().await,

@@ -47,7 +47,7 @@ pub enum DialError {
     #[error(transparent)]
     Io(#[from] io::Error),
     /// The file system of the socket's path did not respond in time.
-    #[error("its file system did not respond within {}", format_duration(*.after))]
+    #[error("the file system did not respond within {}", format_duration(*.after))]
     FileSystem {
         /// The timeout of one attempt.
         after: Duration,

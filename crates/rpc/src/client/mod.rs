@@ -1,4 +1,4 @@
-//! Calling: the [`Client`] below every generated client, and its [`Config`].
+//! The [`Client`] below every generated client, and its [`Config`].
 
 mod call;
 mod config;

@@ -31,7 +31,7 @@ fn descriptors(spec: &MethodSpec) -> Result<&'static Descriptors, CodecError> {
         .ok_or_else(|| CodecError { text: text() })
 }
 
-/// The parser's own text quotes what it failed on, which may be the secret of a sensitive method:
+/// The parser's own text quotes the part on which it failed, which may be the secret of a sensitive method:
 /// then the text names the place alone.
 fn describe(spec: &MethodSpec, name: &str, error: &JsonError) -> CodecError {
     let text = match error {

@@ -106,7 +106,7 @@ impl<'a> Member<'a> {
     fn new(bytes: &'a [u8]) -> io::Result<Self> {
         let mut header = GzDecoder::new(bytes);
         if header.header().is_none() {
-            // What is wrong with the header is reported by a read.
+            // A fault of the header is reported by a read.
             let error = header.read(&mut [0]).err();
             return Err(error.unwrap_or_else(|| corrupt("no gzip header")));
         }

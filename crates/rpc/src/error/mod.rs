@@ -176,7 +176,7 @@ impl Error {
     /// for an error that was made in this process.
     ///
     /// A handler that returns the error of another call sends code, message and details, and not this
-    /// metadata, because headers of a server behind are not meant for callers in front.
+    /// metadata, because the headers of an upstream server are not meant for the caller.
     /// [`forward_metadata`](Self::forward_metadata) sends it.
     #[must_use]
     pub fn received_metadata(&self) -> &HeaderMap {

@@ -1,4 +1,4 @@
-//! The JSON form of an error: what Connect puts into the body of a failed call, within its limits.
+//! The JSON form of an error, which is the body of a failed Connect call, within its limits.
 
 use std::str::FromStr;
 
@@ -25,7 +25,7 @@ struct WireDetail<'a> {
     value: String,
 }
 
-/// An error object, and what the limits leave of the error.
+/// An error object, and the parts of the error that the limits cut.
 #[derive(Debug)]
 pub(crate) struct Written {
     pub(crate) json: Vec<u8>,

@@ -81,7 +81,7 @@ impl Descriptors {
         self.write_encoded(&M::full_name(), freeze(message.encode_to_vec(), true))
     }
 
-    // What follows is not generic over the message, because `prost-reflect` is large and each crate would get a copy.
+    // The code below is not generic over the message, because `prost-reflect` is large and each crate would get a copy.
 
     /// Reads the binary form of a message of the type `name` from JSON.
     fn read(&self, name: &str, json: &[u8]) -> Result<Bytes, JsonError> {

@@ -145,7 +145,7 @@ fn unescape(escaped: &str) -> Result<Zeroized, Error> {
     Ok(text)
 }
 
-/// Returns the character of an escape without its backslash, and what follows it.
+/// Returns the character of an escape without its backslash, and the text after it.
 fn character(escape: &str) -> Result<(char, &str), Error> {
     let mut characters = escape.chars();
     let character = match characters.next() {
@@ -313,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_syntax_allows_and_no_value_has_is_an_error() {
+    fn valid_syntax_without_a_value_is_an_error() {
         let deep = "[".repeat(MAX_DEPTH + 1) + &"]".repeat(MAX_DEPTH + 1);
         let texts = [
             r#""\ud800""#,

@@ -83,7 +83,7 @@ where
         .unwrap_or(true)
 }
 
-/// Which side caused a call to fail.
+/// The side that caused a call to fail.
 enum Failure {
     /// The request: the rest of its body may still be arriving.
     Request(Error),
@@ -103,7 +103,7 @@ where
     B::Error: Into<BoxError>,
 {
     let codec = negotiated.codec;
-    // Holds what the request takes until the handler has ended.
+    // Holds the reservation of the request until the handler has ended.
     let mut meter = Meter::new(settings.request_memory.as_ref());
     let message = read_message(settings, negotiated, body, route.spec, &mut meter);
     let message = message.await.map_err(Failure::Request)?;

@@ -1,4 +1,4 @@
-//! Serving: the [`Router`], and what generated servers pass to it.
+//! The [`Router`], and the routes that generated servers pass to it.
 
 mod catch_panic;
 mod dispatch;

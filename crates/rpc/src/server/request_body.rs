@@ -49,7 +49,7 @@ where
     B: Body,
     B::Error: Into<BoxError>,
 {
-    /// Reads what is left of the request, within bounds, because a client that is still sending when
+    /// Reads the rest of the request, within bounds, because a client that is still sending when
     /// the connection closes misses the response. A client that waits for `100 Continue` sends
     /// nothing after a final response, and its body is not polled (RFC 9110 section 10.1.1).
     pub(super) async fn read_rest(self: Pin<&mut Self>) {

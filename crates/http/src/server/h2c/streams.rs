@@ -147,7 +147,7 @@ impl Streams {
         states.max().unwrap_or(State::Idle)
     }
 
-    /// Returns when the first of the streams is stalled, unless its peer does something about it.
+    /// Returns when the first of the streams is stalled, unless its peer makes progress.
     pub(super) fn next_stall(&self, limits: &Limits) -> Option<Instant> {
         let table = self.table();
         let entries = table.streams.iter();
@@ -157,8 +157,7 @@ impl Streams {
     }
 
     /// Resets the streams that are stalled; `false` if that is not enough, because the peer takes no
-    /// byte at all, or because what it does not take is the end of a response, which hyper has
-    /// handed over.
+    /// byte at all, or because the bytes that it does not take are the end of a response, which hyper has handed over.
     pub(super) fn reset_stalled(&self, limits: &Limits) -> bool {
         let now = Instant::now();
         let mut stalled = Vec::new();

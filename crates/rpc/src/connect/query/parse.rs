@@ -1,4 +1,4 @@
-//! Reading the query string of a call.
+//! Reads the query string of a call.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_PAD_INDIFFERENT, URL_SAFE_PAD_INDIFFERENT};

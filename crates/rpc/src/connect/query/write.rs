@@ -1,4 +1,4 @@
-//! Writing the query string of a call.
+//! Writes the query string of a call.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

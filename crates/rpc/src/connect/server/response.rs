@@ -119,8 +119,7 @@ pub(crate) fn failure(error: &Error, method: &Method) -> http::Response<Body> {
     }
 }
 
-/// Returns `true` if a cache may keep the response, so that it has to know what the response depends
-/// on.
+/// Returns `true` if a cache may keep the response, so that it has to know on which fields the response depends.
 fn varies(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD)
 }
