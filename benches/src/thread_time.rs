@@ -26,7 +26,7 @@ mod tests {
         let before = thread_time();
         #[expect(
             clippy::disallowed_methods,
-            reason = "the time of a sleeping thread is what the test measures"
+            reason = "the test measures the time of a sleeping thread"
         )]
         std::thread::sleep(Duration::from_millis(200));
         assert!(thread_time() - before < Duration::from_millis(150));

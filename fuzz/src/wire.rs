@@ -34,7 +34,7 @@ impl Wire {
         }
     }
 
-    /// Returns what is written to it.
+    /// Returns the bytes that are written to it.
     pub fn written(&self) -> Arc<Mutex<Vec<u8>>> {
         Arc::clone(&self.written)
     }

@@ -1,5 +1,5 @@
-//! Two patterns and an id, a line each: parsing keeps the text, matching is what its definition says, and
-//! overlap, covering and intersection agree with it.
+//! Two patterns and an id, a line each: parsing keeps the text, matching follows its definition,
+//! and overlap, covering and intersection agree with it.
 #![no_main]
 
 use keyway_secrets::{Id, Pattern};

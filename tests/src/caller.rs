@@ -1,4 +1,4 @@
-//! A caller that uses only HTTP and JSON. It checks nothing itself, so its results show what the daemon permits.
+//! A caller that uses only HTTP and JSON. It checks nothing itself, so its results show the decisions of the daemon.
 
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::net::UnixStream;

@@ -99,7 +99,7 @@ fn compare(fresh: &Path, committed: &Path, target: &Target) -> Result<()> {
         |file: &&PathBuf| fs::read(fresh.join(file)).ok() != fs::read(committed.join(file)).ok();
     if let Some(file) = expected.union(&found).find(stale) {
         bail!(
-            "{}/{} is not current: run `cargo xtask codegen` and commit what it writes",
+            "{}/{} is not current: run `cargo xtask codegen` and commit the files",
             target.output,
             file.display()
         );

@@ -83,7 +83,7 @@ fn walk(home: &Home) -> Result<()> {
         "`keyway get` printed another value"
     );
 
-    say("a second provider serves what its configuration names");
+    say("a second provider serves the variables of its configuration");
     let read = home.keyway(&["get", "demo/greeting"], None)?;
     ensure!(
         read.trim_end() == "hello from env",

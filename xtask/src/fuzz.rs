@@ -26,7 +26,7 @@ const FLAGS: &str = "--cfg fuzzing -Cpasses=sancov-module \
     -Cllvm-args=-sanitizer-coverage-stack-depth \
     -Cllvm-args=-simplifycfg-branch-fold-threshold=0";
 
-/// The limits of one input, far above what any of them needs.
+/// The limits of one input, far above the needs of any of them.
 const SECONDS_PER_INPUT: u32 = 10;
 const MEGABYTES: u32 = 1024;
 

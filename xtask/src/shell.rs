@@ -31,7 +31,7 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Runs `command` and returns what it printed on stdout; its stderr is shown.
+/// Runs `command` and returns its stdout; its stderr is shown.
 ///
 /// # Errors
 ///

@@ -6,7 +6,7 @@
 //!   The daemon and the plugin in Go of `interop/go` run beside it. Each has a temporary home.
 //! - The [`load`] keeps connections alive and checks the value in every response, so that an error never counts as speed. It
 //!   runs once with 64 callers on all cores, and once with one caller and every process on the same core: two idle cores wake
-//!   each other for every request, and what that takes depends on the machine more than on the code.
+//!   each other for every request, and the time for that depends on the machine more than on the code.
 //! - Every round measures every system once, in short parts that alternate between the systems in both orders. A ratio is the
 //!   median of the ratios of the rounds. No round is left out; the report says how many were quiet.
 //! - CPU time is that of the scheduler (`/proc/PID/task/*/schedstat`), in user and kernel mode.
@@ -17,10 +17,7 @@
 //!
 //! Compare figures of one run only. On a busy machine the CPU time of a request and the ratios remain usable; absolute
 //! throughput and latency do not. The access-control module is the same program for both builds of a comparison.
-#![allow(
-    clippy::print_stdout,
-    reason = "the tables are what this program is for"
-)]
+#![allow(clippy::print_stdout, reason = "this program prints tables")]
 
 mod interrupt;
 mod load;

@@ -2,10 +2,7 @@
 //!
 //! `mux-ratios [ROUNDS [PART]]`: 100 rounds of all parts, or of one (`calls`, `bulk`, `idle`,
 //! `beside`, `counts`) for a profiler; `mux-ratios ROUNDS PART NAME` measures one contender alone.
-#![allow(
-    clippy::print_stdout,
-    reason = "the tables are what this program is for"
-)]
+#![allow(clippy::print_stdout, reason = "this program prints tables")]
 
 use keyway_benches::allocations;
 use keyway_benches::contenders::Running;

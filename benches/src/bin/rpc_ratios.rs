@@ -2,7 +2,7 @@
 //!
 //! `rpc-ratios [ROUNDS [PART]]`: 300 rounds of all parts, or of one (`calls`, `counts`);
 //! `rpc-ratios ROUNDS calls NAME` measures one contender alone, for a profiler.
-#![allow(clippy::print_stdout, reason = "the table is what this program is for")]
+#![allow(clippy::print_stdout, reason = "this program prints a table")]
 
 use keyway_benches::contenders::{Running, unary};
 use keyway_benches::ratio::Rounds;

@@ -1,17 +1,17 @@
 //! Building blocks of a local client or server of any role: checks of files, peers and addresses on one machine.
 //!
-//! - [`Address`] and [`Places`]: where a daemon listens, and where to look for it.
+//! - [`Address`] and [`Places`]: the addresses of a daemon, and those at which a client looks for it.
 //! - [`connect`]: a connection without waiting for a listener that hangs.
 //! - [`Credentials`], [`Rule`] and [`KnownUids`]: the user at the other end of a socket, and whether that user is accepted.
 //! - [`Process`] and [`is_contained`]: the process at the other end, as long as it is the same one.
 //! - [`file`](mod@file): files that no other user could have written.
-//! - [`forbid_inspection`] and [`forbid_core_files`]: what keeps the memory of this process from other programs.
+//! - [`forbid_inspection`] and [`forbid_core_files`]: the protection of this process's memory from other programs.
 //! - [`unblock_signals`]: a signal mask that is not inherited.
 //! - [`escape_untrusted`], [`shortened`] and [`format_duration`]: text of peers, for logs and terminals.
-//! - [`LogWriter`]: a log that never blocks. [`TokenBucket`]: how many lines of it a peer may cause.
+//! - [`LogWriter`]: a log that never blocks. [`TokenBucket`]: a limit for the lines that a peer causes.
 //! - [`base_directory`], [`doubled`] and [`Pauses`]: XDG directories, and delays between attempts.
 //!
-//! This crate knows neither plugins nor RPC. Its feature `tokio` adds what waits: `connect_within`,
+//! This crate knows neither plugins nor RPC. Its feature `tokio` adds waits: `connect_within`,
 //! `MemoryBudget` for large messages, and `readable` for descriptors.
 #![deny(unsafe_code)]
 

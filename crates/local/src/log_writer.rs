@@ -19,10 +19,10 @@ const STACK_SIZE: usize = 64 * 1024;
 /// that does not fit into the queue is dropped and counted. From then on all lines are dropped until the queue was written;
 /// one line with their number follows.
 ///
-/// A line is what one call of [`write`](io::Write::write) gets, and is written as a whole. A descriptor that is closed, or
-/// whose reader has gone, discards lines. A non-blocking descriptor is waited for.
+/// A line is the argument of one call of [`write`](io::Write::write), and is written as a whole. A descriptor that is closed, or
+/// whose reader has gone, discards lines. The thread waits for a non-blocking descriptor.
 ///
-/// Clones share the queue. The thread ends once the last clone is dropped and what is queued was written.
+/// Clones share the queue. The thread ends once the last clone is dropped and the queue was written.
 ///
 /// ```
 /// use keyway_local::LogWriter;

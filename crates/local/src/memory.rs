@@ -194,7 +194,7 @@ impl Reservation {
         }
     }
 
-    /// Adds what `other` holds, without a wait.
+    /// Adds the bytes of `other`, without a wait.
     pub fn absorb(&self, other: Self) {
         if Arc::ptr_eq(&self.inner, &other.inner) {
             return;
@@ -239,7 +239,7 @@ impl Drop for Inner {
     }
 }
 
-/// One request for memory. Dropping it before its result was read withdraws the request, or returns what was granted.
+/// One request for memory. Dropping it before its result was read withdraws the request, or returns the granted bytes.
 struct Request<'a> {
     reservation: &'a Reservation,
     ticket: u64,

@@ -14,7 +14,7 @@ pub struct UnmappedUser {
 }
 
 impl UnmappedUser {
-    /// Returns what to do about it, as a sentence without its full stop.
+    /// Returns the remedy, as a sentence without its full stop.
     #[must_use]
     pub fn remedy(&self) -> &'static str {
         "Run `keyway serve` outside of the namespace, or map your own uid (`unshare --map-current-user`)"

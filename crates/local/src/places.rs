@@ -89,7 +89,7 @@ impl Places {
 
     /// Returns the places of the user `uid` for an environment and for a test whether a directory is that user's.
     ///
-    /// Variables that are relative paths are ignored, as the XDG base directory specification says.
+    /// Variables that are relative paths are ignored, as the XDG base directory specification demands.
     #[must_use]
     pub fn new(
         uid: u32,

@@ -83,7 +83,7 @@ impl Process {
         self.pidfd.as_ref()
     }
 
-    /// Reads what `/proc` says of the process now. Everything is empty if it has ended: then the pid may be another's.
+    /// Reads the facts of the process from `/proc`. Everything is empty if it has ended: then the pid may be another's.
     ///
     /// The start time of a living process never changes, so only the executable is read again.
     #[must_use]
@@ -118,7 +118,7 @@ impl Process {
         executable.filter(|_| self.is_alive()).unwrap_or_default()
     }
 
-    /// Returns what was read when the value was made.
+    /// Returns the facts at the time when the value was made.
     #[must_use]
     pub fn first_facts(&self) -> &ProcessFacts {
         &self.first
@@ -168,7 +168,7 @@ pub fn is_contained(pid: Option<Pid>) -> bool {
     status.map_or(true, |status| namespace_depth(&status) != Some(1))
 }
 
-/// Returns `true` if a signal (SIGSTOP, SIGTSTP) or a debugger has stopped the process `pid`, as far as `/proc` says.
+/// Returns `true` if a signal (SIGSTOP, SIGTSTP) or a debugger has stopped the process `pid`, according to `/proc`.
 #[must_use]
 pub fn is_stopped(pid: Pid) -> bool {
     let state = read_stat(pid).and_then(|stat| field(&stat, 3));

@@ -3,9 +3,9 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-/// Returns a directory of the XDG base directory specification: what `variable` names, else `below_home` in `$HOME`.
+/// Returns a directory of the XDG base directory specification: the value of `variable`, else `below_home` in `$HOME`.
 ///
-/// Variables that are relative paths are ignored, as the specification says.
+/// Variables that are relative paths are ignored, as the specification demands.
 ///
 /// ```
 /// use keyway_local::base_directory;

@@ -88,7 +88,7 @@ pub struct Command {
     max_output: usize,
 }
 
-/// Shows the program alone: arguments and environment may hold what must not be logged.
+/// Shows the program alone: arguments and environment may hold secrets.
 impl fmt::Debug for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Command")
@@ -156,7 +156,7 @@ impl Command {
     /// # Errors
     ///
     /// Returns a [`CommandError`] if the program cannot be started, or exceeds its time or its output; `?` converts it into a
-    /// [`ProviderError`](crate::ProviderError). Neither contains what the program wrote.
+    /// [`ProviderError`](crate::ProviderError). Neither contains output of the program.
     ///
     /// # Cancel safety
     ///

@@ -127,7 +127,7 @@ impl ProviderError {
         self
     }
 
-    /// Adds one sentence about what the user can do, such as "unlock it with `vault unlock`". It is shown after the
+    /// Adds one sentence with an action for the user, such as "unlock it with `vault unlock`". It is shown after the
     /// plugin's name and truncated to 256 bytes.
     #[must_use]
     pub fn with_remedy(mut self, remedy: impl Into<Cow<'static, str>>) -> Self {
@@ -164,13 +164,13 @@ impl ProviderError {
         self.kind
     }
 
-    /// Returns the author's message: what happened.
+    /// Returns the author's message about the failure.
     #[must_use]
     pub fn message(&self) -> &str {
         &self.message
     }
 
-    /// Returns what the user can do, if the author said so.
+    /// Returns the action for the user, if the author gave one.
     #[must_use]
     pub fn remedy(&self) -> Option<&str> {
         self.remedy.as_deref()

@@ -7,8 +7,9 @@
 //! - [`SecretsProvider`] is the trait to implement: the realm of the provider, and the secrets that match a query.
 //! - [`run`] is the main function of a plugin; [`Plugin`] has its settings.
 //! - [`ProviderError`] is a failure: a kind and the author's message. [`ResultExt`] converts any error into one.
-//! - A provider that also stores what clients write implements [`SecretsProvider::set_secret`] and its companions.
-//! - [`Description`] is what a provider registers beyond its realm: whether a call may prompt the user, the concurrency limit.
+//! - A provider that also stores secrets for clients implements [`SecretsProvider::set_secret`] and its companions.
+//! - [`Description`] holds the facts that a provider registers beside its realm: whether a call may prompt the user, the
+//! concurrency limit.
 //! - [`AccessControl`] is the other kind of plugin: it decides which callers may read.
 //!
 //! A complete plugin:

@@ -113,8 +113,8 @@ pub trait SecretsProvider: Send + Sync + 'static {
     ///
     /// # Cancel safety
     ///
-    /// The future is dropped at its next await when the deadline passes or the caller leaves. A write that has begun by then
-    /// has to be complete or undone all the same: run it in [`blocking`](crate::blocking) or in a task.
+    /// The future is dropped at its next await when the deadline passes or the caller leaves. A write that has begun by then still
+    /// has to be complete or undone: run it in [`blocking`](crate::blocking) or in a task.
     fn set_secret(
         &self,
         target: &Target,

@@ -69,7 +69,7 @@ impl Query {
     pub async fn reserve(&self, bytes: u64) {
         if let Some(reservation) = &self.reservation {
             let bytes = bytes.min(reservation.budget_len());
-            // What the budget cannot hold beside earlier reservations of the query is not counted, as documented.
+            // A reservation that the budget cannot hold beside earlier ones of the query is not counted, as documented.
             let _ = reservation.reserve(bytes).await;
         }
     }

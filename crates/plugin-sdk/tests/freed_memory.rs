@@ -1,7 +1,7 @@
 //! Memory that a plugin frees contains no value.
 //!
 //! A test program of its own, because its allocator searches every freed block, and the plugin is a process of its own, so
-//! that the memory of its daemon does not count. What the provider itself holds is never freed.
+//! that the memory of its daemon does not count. The provider's own memory is never freed.
 
 mod common;
 
@@ -123,7 +123,7 @@ fn freed_memory_contains_no_value() -> ExitCode {
         assert_eq!(late.get().await.unwrap_err().kind(), ErrorKind::TimedOut);
         assert_eq!(found().await, "0", "of late");
         daemon.get("vault/unprotected").await.unwrap_err();
-        assert_ne!(found().await, "0", "the search finds what it is to find");
+        assert_ne!(found().await, "0", "the search finds a copy");
         let (status, log) = plugin.stop(log).await;
         assert!(status.success());
         assert!(

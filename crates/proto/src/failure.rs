@@ -27,8 +27,8 @@ pub const MAY_ASK_USER_HEADER: &str = "keyway-may-ask-user";
 /// The request header of a write that is to happen although another provider outranks or equals the value, if its value is `1`.
 pub const FORCE_HEADER: &str = "keyway-force";
 
-/// The header of a client's request that names the command for which it asks, as a file name of printable ASCII without a path or
-/// arguments, at most [`MAX_COMMAND_LEN`] bytes. The audit log records it as the client's own statement.
+/// The header of a client's request that names the command for which it is made, as a file name of printable ASCII without a path
+/// or arguments, at most [`MAX_COMMAND_LEN`] bytes. The audit log records it as the client's own statement.
 pub const COMMAND_HEADER: &str = "keyway-command";
 
 /// The longest name in a [`COMMAND_HEADER`], in bytes; a longer one is cut.

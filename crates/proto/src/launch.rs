@@ -1,4 +1,4 @@
-//! The environment of a launched plugin: the launch variable, and what it inherits.
+//! The environment of a launched plugin: the launch variable, and the inherited variables.
 
 use std::time::Duration;
 

@@ -357,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn what_small_entries_take_in_memory_is_measured() {
+    fn the_memory_of_small_entries_is_measured() {
         let small = response(vec![envelope(0, 64, 0); 1000]);
         let (wire_len, decoded_len) = (small.wire_len(), small.memory_len());
         assert!(decoded_len > 10 * wire_len, "{decoded_len} of {wire_len}");

@@ -132,7 +132,7 @@ pub fn check_id(text: &str) -> Result<Id, InvalidWrite> {
     text.parse().map_err(InvalidWrite::Id)
 }
 
-/// Checks a value of `value_len` bytes and its metadata: what a query could return may be stored.
+/// Checks a value of `value_len` bytes and its metadata: a secret that a query could return may be stored.
 ///
 /// # Errors
 ///
@@ -209,7 +209,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_expected_version_permits_what_it_says() {
+    fn an_expected_version_permits_that_version_alone() {
         for (expected, wire, permits_none, permits_3, permits_4) in [
             (Expected::Any, None, true, true, true),
             (Expected::Absent, Some(""), true, false, false),

@@ -1,5 +1,5 @@
-//! Messages as real peers wrote them (Docker's Go SDK and client, recorded in 2026): they are read as what they mean,
-//! and written again byte for byte.
+//! Messages as real peers wrote them (Docker's Go SDK and client, recorded in 2026): they are read with their meaning, and written
+//! again byte for byte.
 
 use std::fmt::Debug;
 

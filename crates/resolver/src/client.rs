@@ -96,8 +96,8 @@ impl<S: Transport> Resolver<S> {
         self.change(|options| options.retry = retry)
     }
 
-    /// Names the command for which queries are made, for the daemon's audit log: its file name without a path and arguments. What is
-    /// not printable ASCII becomes `_`, and more than 64 bytes are cut. Default: none.
+    /// Names the command for which queries are made, for the daemon's audit log: its file name without a path and arguments.
+    /// Characters other than printable ASCII become `_`, and more than 64 bytes are cut. Default: none.
     #[must_use]
     pub fn with_command(self, name: &str) -> Self {
         let printable = |c: char| if c.is_ascii_graphic() { c } else { '_' };

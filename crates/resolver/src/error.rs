@@ -55,7 +55,7 @@ pub enum ResolveError {
     /// The response did not come in time.
     #[error("the daemon did not respond in time: {message}")]
     TimedOut {
-        /// The daemon's message: what it waited for.
+        /// The daemon's message, which names the awaited plugin or resource.
         message: String,
     },
     /// The daemon cannot serve the request now, or the connection to it broke.

@@ -70,7 +70,7 @@ impl Caller {
         self.facts.get_or_init(|| self.peer.facts())
     }
 
-    /// Returns what [`facts`](Self::facts) has returned in this request; `None` if nothing needed it.
+    /// Returns the earlier result of [`facts`](Self::facts) in this request; `None` if there is none.
     pub(crate) fn facts_if_read(&self) -> Option<&ProcessFacts> {
         self.facts.get()
     }

@@ -27,8 +27,8 @@ use crate::server::socket::{ListenError, Socket};
 use crate::server::{Heartbeat, Server};
 use crate::sys::descriptors::raise_descriptor_limit;
 
-/// Limit for the stop of plugins before the rest of them is killed: the steps of the protocol, up to SIGKILL, take 6.5 s. What
-/// follows takes a second at most.
+/// Limit for the stop of plugins before the rest of them is killed: the steps of the protocol, up to SIGKILL, take 6.5 s. The steps
+/// after it take a second at most.
 const STOP_LIMIT: Duration = Duration::from_secs(7);
 
 /// Error of [`Daemon::bind`].
@@ -153,7 +153,7 @@ impl Daemon {
         self.handle.clone()
     }
 
-    /// Follows what the daemon is doing.
+    /// Returns a receiver of the daemon's activity.
     pub fn activities(&self) -> Activities {
         Activities::new(Arc::clone(&self.registry), self.handle.reloads())
     }
@@ -269,7 +269,7 @@ impl Daemon {
     }
 }
 
-/// Starts the plugins. The daemon serves meanwhile: what depends on the plugins waits until they are known.
+/// Starts the plugins. The daemon serves meanwhile: requests that depend on the plugins wait until they are known.
 async fn start(manager: &mut Manager, registry: &Registry) {
     manager.start().await;
     if registry.snapshot().is_empty() {
@@ -286,7 +286,7 @@ async fn adopt(host: &Host, is_wanted: bool) {
     std::future::pending().await
 }
 
-/// Builds what the tasks of the plugins share.
+/// Builds the parts that the tasks of the plugins share.
 fn host(config: &Config, memory: Memory, registry: Arc<Registry>) -> Result<Host, LaunchError> {
     let publisher: Arc<dyn Publish> = registry;
     Ok(Host {

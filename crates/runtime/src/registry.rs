@@ -18,7 +18,7 @@ pub(crate) type Snapshot = BTreeMap<PluginName, Arc<View>>;
 #[derive(Debug)]
 pub(crate) struct Successor(pub(crate) Option<Arc<View>>);
 
-/// Says whether the snapshot holds every plugin that exists.
+/// The completeness of the snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Discovery {
     /// The plugin directories are being looked at for the first time.
@@ -57,7 +57,7 @@ impl Registry {
         self.discovery.send_replace(discovery);
     }
 
-    /// Waits while the plugin directories are looked at for the first time, and returns what came of it: complete or overdue.
+    /// Waits for the first look at the plugin directories, and returns its result: complete or overdue.
     ///
     /// # Cancel safety
     ///

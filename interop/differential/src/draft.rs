@@ -333,8 +333,8 @@ impl Draft {
         }
     }
 
-    /// HashiCorp's library ends with the first write that meets the closed connection, and loses what
-    /// it has not read from it. So where it reads, no stream is long enough to owe credit after the close.
+    /// HashiCorp's library ends with the first write that meets the closed connection, and loses the bytes that it has not read
+    /// from it. So where it reads, no stream is long enough to owe credit after the close.
     pub(crate) fn close_in_flight(&mut self, drains: &[End]) {
         self.both_accept();
         let closer = self.end();

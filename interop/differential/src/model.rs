@@ -272,7 +272,7 @@ impl Stream {
             (true, ..) => Saw::End,
             (_, true, _) => Saw::Reset,
             (.., true) => Saw::Cut,
-            _ => return Err("it would wait for what is written later".to_owned()),
+            _ => return Err("it would wait for a later write".to_owned()),
         };
         Ok(Outcome::after(unread, saw))
     }

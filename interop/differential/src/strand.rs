@@ -105,7 +105,7 @@ impl Strand<'_> {
         }
     }
 
-    /// Ends the write side of an end; the other reads what is left and the end.
+    /// Ends the write side of an end; the other reads the rest and the end.
     pub(crate) fn finish(&mut self, end: End) {
         if self.random.percent(40) {
             let bytes = self.length();

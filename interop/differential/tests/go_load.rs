@@ -110,7 +110,7 @@ async fn sessions_come_and_go(peer: &mut GoPeer) {
     }
     assert_eq!((descriptors(), tasks.num_alive_tasks()), ours);
     let after = pair(peer, End::Client, Config::default(), json!({})).await;
-    bounded("the end of what the last session left", async {
+    bounded("the end of the last session's streams", async {
         loop {
             let now = left(&after).await;
             if now.0 <= theirs.0 && now.1 <= theirs.1 {

@@ -7,7 +7,7 @@ use keyway_plugin_sdk::{
     AccessControl, Authorization, Decision, Pattern, ProviderError, Requester,
 };
 
-/// A module that denies what overlaps the realm `denied` and allows the rest.
+/// A module that denies patterns that overlap the realm `denied` and allows the rest.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Guard;
 

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::programs::GoPrograms;
 
-/// The bound of all that a Go program does: a hundred times what it needs, because the machine may be busy.
+/// The bound of all that a Go program does: a hundred times its usual time, because the machine may be busy.
 const LIMIT: Duration = Duration::from_secs(600);
 
 /// The JSON lines of a program.

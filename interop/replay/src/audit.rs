@@ -51,7 +51,7 @@ impl fmt::Debug for Audit {
 }
 
 impl Audit {
-    /// An audit of what `tested` sends.
+    /// An audit of the frames that `tested` sends.
     pub fn new(tested: Side) -> Self {
         Self {
             tested,

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rustix::ioctl;
 
-/// `SIOCOUTQ`: for a Unix socket, the memory of what its peer has not read.
+/// `SIOCOUTQ`: for a Unix socket, the memory of the bytes that its peer has not read.
 const OUTQ: ioctl::Opcode = 0x5411;
 
 /// A peer that reads nothing for this long is stuck.
@@ -42,8 +42,7 @@ pub(crate) fn wait_until_read(socket: &UnixStream) -> io::Result<()> {
 }
 
 fn unread(socket: &UnixStream) -> io::Result<i32> {
-    // SAFETY: the kernel writes one int for this request, which is what the
-    // getter holds, and the descriptor lives as long as the borrow.
+    // SAFETY: the kernel writes one int for this request, which the getter holds, and the descriptor lives as long as the borrow.
     let request = unsafe { ioctl::Getter::<OUTQ, i32>::new() };
     // SAFETY: as above; the request has no other effect.
     Ok(unsafe { ioctl::ioctl(socket, request)? })

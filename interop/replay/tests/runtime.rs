@@ -183,7 +183,7 @@ impl External {
             player = player.with_upgrade(upgrade);
         }
         let (sender, paths) = mpsc::channel();
-        // The receiver may be dropped once the test has what it waited for.
+        // The receiver may be dropped once the test has its event.
         let player = player.watch(move |exchange| {
             let _ = sender.send(exchange.recorded.request.path().to_owned());
         });

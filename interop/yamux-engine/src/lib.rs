@@ -1,6 +1,6 @@
 //! Sessions on the `yamux` crate, with the interface of `keyway-mux` as far as the crate has it.
 //!
-//! It is a peer of differential tests and a yardstick of benchmarks. What it lacks (`yamux` 0.14.1):
+//! It is a peer of differential tests and a yardstick of benchmarks. Features that it lacks (`yamux` 0.14.1):
 //!
 //! | | `keyway-mux` | the `yamux` crate |
 //! |---|---|---|

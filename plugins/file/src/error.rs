@@ -8,7 +8,7 @@ use keyway_secrets::Id;
 
 /// Error of an operation on a [`Store`](crate::Store).
 ///
-/// `Display` states the cause and names the file; [`remedy`](Self::remedy) returns what to do. Neither contains a value.
+/// `Display` states the cause and names the file; [`remedy`](Self::remedy) returns the action that helps. Neither contains a value.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
@@ -203,7 +203,7 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// Returns what the user can do, as an instruction in lower case without a full stop; `None` if it depends on the system.
+    /// Returns the action for the user, as an instruction in lower case without a full stop; `None` if it depends on the system.
     pub fn remedy(&self) -> Option<String> {
         let remedy = match self {
             Self::ResponseTooLarge { .. } => "query fewer of them",

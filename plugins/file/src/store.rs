@@ -321,7 +321,7 @@ impl Store {
 
     /// Deletes a removed version for good, or with `None` all removed versions of the secret. Returns their number.
     ///
-    /// The files are deleted, not overwritten: what remains on the disk is encrypted.
+    /// The files are deleted, not overwritten: the data that remain on the disk are encrypted.
     ///
     /// # Errors
     ///

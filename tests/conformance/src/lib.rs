@@ -3,7 +3,7 @@
 //! `conformance-server` and `conformance-client` speak the suite's own protocol on their standard
 //! input and output; `cargo xtask conformance` runs the suite with them. With `--through-mux` each
 //! connection also passes a stream of one multiplexed session. They are not examples of
-//! how to use the crate: they report what the suite requires about each call.
+//! how to use the crate: they report the facts of each call that the suite requires.
 #![forbid(unsafe_code)]
 
 pub mod client;

@@ -22,10 +22,7 @@ pub fn busy_descendants(n_expected: usize) -> Vec<String> {
     let now = |pid: i32| stat(pid).expect("it runs");
     let before: Vec<_> = descendants(own).into_iter().map(now).collect();
     assert!(before.len() >= n_expected, "{before:?}");
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "what happens in this time is measured"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "the test measures this time")]
     thread::sleep(PERIOD);
     before
         .into_iter()

@@ -46,8 +46,8 @@ impl Idle {
     }
 }
 
-/// Counts how often the root task of a runtime is polled in half a second in which it only waits. `wait` polls what the task
-/// waits for.
+/// Counts how often the root task of a runtime is polled in half a second in which it only waits. `wait` polls the event that the
+/// task waits for.
 fn polls<W>(start: impl FnOnce(Idle) -> W) -> usize
 where
     W: FnMut(&mut Context<'_>) -> Poll<()>,

@@ -23,7 +23,7 @@ const FULL_PAUSE: Duration = Duration::from_millis(1);
 /// The floods of this process so far. Each happens once: at every call it would occupy a slow machine for itself.
 static FLOODS: Mutex<Vec<Fault>> = Mutex::new(Vec::new());
 
-/// Does what precedes the response.
+/// Takes the steps before the response.
 pub(super) async fn before_response(fault: &Fault, player: &Player, session: &Session) {
     match fault {
         Fault::Delay(time) => tokio::time::sleep(*time).await,

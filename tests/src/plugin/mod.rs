@@ -345,7 +345,7 @@ async fn register(player: &Player, script: &Script, session: &Session) -> Result
 ///
 /// # Errors
 ///
-/// The status line of a refusal, with what follows it.
+/// The status line of a refusal, with the lines after it.
 pub async fn hijack(address: &Address) -> Result<UnixStream, String> {
     let path = address.as_path().expect("tests listen at paths");
     let mut socket = UnixStream::connect(path)

@@ -14,7 +14,7 @@ use http_body::{Body, Frame, SizeHint};
 #[derive(Debug)]
 pub struct Chunks {
     chunks: VecDeque<Bytes>,
-    /// The declared length of what is not read yet.
+    /// The declared length, without the bytes that were read.
     declared: Option<u64>,
     is_stalled: bool,
     n_read: Arc<AtomicUsize>,

@@ -5,7 +5,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// A global allocator that counts freed blocks which contain one of some texts. The test program has one test, because
-/// others would free their own blocks meanwhile; what the test itself holds of the texts is never freed.
+/// others would free their own blocks meanwhile; the test's own copies of the texts are never freed.
 ///
 /// ```
 /// use keyway_test_support::FreedMemory;
@@ -34,7 +34,7 @@ impl FreedMemory {
         }
     }
 
-    /// Forgets what was found, and searches each block that is freed from now on.
+    /// Resets the counter, and searches each block that is freed from now on.
     pub fn start(&self) {
         self.n_found.store(0, Ordering::SeqCst);
         self.is_searching.store(true, Ordering::SeqCst);
@@ -61,7 +61,7 @@ impl FreedMemory {
 // copies and frees.
 unsafe impl GlobalAlloc for FreedMemory {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // Zeroed, so that a block never contains what an earlier owner left in it.
+        // Zeroed, so that a block never contains the bytes of an earlier owner.
         // SAFETY: the caller keeps the contract of `GlobalAlloc::alloc`.
         unsafe { System.alloc_zeroed(layout) }
     }

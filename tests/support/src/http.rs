@@ -1,4 +1,4 @@
-//! A plain HTTP/1.1 client. It checks nothing itself, so its results show what a daemon sends.
+//! A plain HTTP/1.1 client. It checks nothing itself, so its results show the daemon's own bytes.
 
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;

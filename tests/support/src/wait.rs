@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// The bound of a wait for what happens at once on an idle machine. A busy machine may take seconds.
+/// The bound of a wait for an effect that is immediate on an idle machine. A busy machine may take seconds.
 pub const WAIT_LIMIT: Duration = Duration::from_secs(20);
 
 /// The time between two looks at a condition.

@@ -169,7 +169,7 @@ pub(crate) enum Reload {
 impl Reload {
     pub(crate) async fn request(self, control: &Control) {
         match self {
-            // Whether it worked is seen in what it changes.
+            // Its effects show whether it worked.
             Self::Call => drop(control.call("reload", "").await),
             Self::Signal => control.signal(Signal::HUP),
         }

@@ -29,7 +29,7 @@ const N_WORKERS: usize = 16;
 /// The bound of one cycle on a busy machine.
 const CYCLE_LIMIT: Duration = Duration::from_secs(60);
 
-/// The time in which the daemon must close what its peers have closed.
+/// The time in which the daemon must close connections that its peers have closed.
 const CLEANUP_LIMIT: Duration = Duration::from_secs(60);
 
 /// The steps of a connection before it is closed.

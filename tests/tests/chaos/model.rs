@@ -34,7 +34,7 @@ pub(crate) enum Effect {
     Reloads,
     /// The same, and the other priorities may be in force.
     SwapsPriorities,
-    /// The daemon may lack what it needs for connections and processes: any error is right, a wrong value is not.
+    /// The daemon may lack resources for connections and processes: any error is right, a wrong value is not.
     Exhausts,
 }
 
@@ -45,7 +45,7 @@ pub(crate) enum Outcome {
     Value(Vec<u8>),
     /// No provider holds the id.
     NotFound,
-    /// These providers failed, each with what is said of it.
+    /// These providers failed, each with the description of its failure.
     Failed(BTreeMap<String, String>),
     /// The id is missing in the result of a pattern for which these providers failed.
     Omitted(BTreeMap<String, String>),
@@ -185,7 +185,7 @@ impl Model {
             .any(|fault| [Effect::Fails(plugin), Effect::Excludes(plugin)].contains(&fault.effect))
     }
 
-    /// Judges what a call got. `slack` is how much later than its deadline it may return.
+    /// Judges the result of a call, which may return by `slack` later than its deadline.
     pub(crate) fn judge(&self, call: &Call, outcome: &Outcome, slack: Duration) {
         let took = call.started.elapsed();
         let mut state = self.lock();
@@ -285,7 +285,7 @@ impl Allowed {
         allowed
     }
 
-    /// Adds what one order of the plugins allows.
+    /// Adds the results that one order of the plugins allows.
     fn add(&mut self, id: &str, effects: &BTreeSet<Effect>, ranked: &[Plugin]) {
         for plugin in ranked.iter().filter(|plugin| plugin.may_hold(id)) {
             let is_excluded = effects.contains(&Effect::Excludes(*plugin));

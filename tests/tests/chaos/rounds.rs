@@ -1,4 +1,4 @@
-//! Rounds of faults, and what they may leave.
+//! Rounds of faults, and the resources that they may leave.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -49,7 +49,7 @@ const N_BURSTS: usize = 2;
 /// Limit for the end of connections, threads and processes when nothing uses them any more.
 const CLEANUP_LIMIT: Duration = Duration::from_secs(180);
 
-/// The pause between two looks at what is left.
+/// The pause between two counts of the resources that are left.
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// A number in the environment.

@@ -1,4 +1,4 @@
-//! The plugins of the chaos test: who holds what, at which rank.
+//! The plugins of the chaos test: their values and ranks.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -30,7 +30,8 @@ pub(crate) enum Plugin {
     Solo,
     /// External: it runs in the test, connects and leaves.
     Outside,
-    /// Holds every id at the lowest rank, so its values show what overruled plugins must not decide. It ends only by SIGKILL.
+    /// Holds every id at the lowest rank, so its values show results that overruled plugins must not decide. It ends only by
+    /// SIGKILL.
     Low,
 }
 

@@ -45,7 +45,7 @@ const METHODS: &[(&str, &str)] = &[
     ("hijack", ""),
 ];
 
-/// Methods that change the daemon or read what only its user may.
+/// Methods that change the daemon, or that only its user may read with.
 const OWNER_ONLY: &[&str] = &[
     "inspect", "status", "enable", "disable", "trust", "untrust", "reload", "stop", "hijack",
 ];
@@ -288,7 +288,7 @@ async fn a_plugin_resolves_the_ids_of_may_resolve_also_while_it_starts() {
             .iter()
             .filter_map(|event| event.strip_prefix(&format!("called {via} get ")))
             .collect();
-        // The pattern is cut to what is permitted.
+        // The pattern is cut to the permitted ids.
         assert_eq!(of_via, ["ok", "permission_denied", "ok"], "{events:?}");
     }
     daemon.wait_for("resolving", RunStatus::Running).await;

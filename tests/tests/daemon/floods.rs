@@ -26,7 +26,7 @@ fn provider_of_many(count: usize) -> Script {
     }
 }
 
-/// The daemon's memory with the responses of a query: the budget of `answer_memory`, and what the daemon needs without them.
+/// The daemon's memory with the responses of a query: the budget of `answer_memory`, and the daemon's memory without them.
 const MAX_RESIDENT_KIB: usize = (256 + 64) * 1024;
 
 #[tokio::test]

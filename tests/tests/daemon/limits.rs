@@ -1,4 +1,4 @@
-//! The limits of what peers send and cause: at each limit, one above it, and far above it.
+//! The limits for peers: at each limit, one above it, and far above it.
 
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;

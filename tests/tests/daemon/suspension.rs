@@ -82,7 +82,7 @@ async fn status(daemon: &DaemonProcess) -> PluginStatus {
     plugins.pop().expect("one plugin")
 }
 
-/// Stops these while a call is in flight, which gets the value or an error that says what took too long. The plugin continues.
+/// Stops these while a call is in flight, which gets the value or an error that names the slow part. The plugin continues.
 async fn play(stopped: &[Stopped]) {
     let (time, keep_alive) = times();
     let pair = Pair::start(keep_alive).await;

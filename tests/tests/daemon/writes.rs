@@ -1,4 +1,4 @@
-//! Writes: who may write, what a module is consulted about, and what of the daemon's plugins takes one.
+//! Writes: the callers that may write, the consultation of a module, and the plugin that takes one.
 
 use keyway_tests::TestDaemon;
 use keyway_tests::daemon::Home;

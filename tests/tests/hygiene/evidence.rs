@@ -15,7 +15,7 @@ fn forms() -> Vec<String> {
     let mut forms = vec![CANARY.to_owned(), numbers.join(", "), hexadecimal.concat()];
     for before in 0..3 {
         let encoded = STANDARD_NO_PAD.encode([&vec![0; before], bytes].concat());
-        // Without the digits that depend on what stands before and behind.
+        // Without the digits that depend on the bytes around it.
         forms.push(encoded[4..encoded.len() - 4].to_owned());
     }
     forms

@@ -167,7 +167,7 @@ fn use_it(scene: &Scene) {
         stream.read_to_end(&mut response).expect("a response");
         assert!(response.starts_with(b"HTTP/1.1 200 OK"), "{head}");
     }
-    // A caller that goes away before its response, and one that goes away within it.
+    // A caller that disconnects before its response, and one that disconnects within it.
     for n_read in [0, 40] {
         let mut stream = UnixStream::connect(socket).expect("connected");
         let request = query("vault/held", "x: y");
@@ -194,7 +194,7 @@ fn break_it(scene: &Scene) {
         scene.repair();
         scene.home.change("raw", &raw(response));
         let output = scene.run(&["get", "raw/x"]);
-        // What is sent behind the bytes that end a session may arrive before them.
+        // Bytes that are sent behind those that end a session may arrive before them.
         if !contains_canary(&output.stdout) {
             assert!(!output.status.success(), "{output:?}");
         }
@@ -220,7 +220,7 @@ fn break_it(scene: &Scene) {
     }
 }
 
-/// The client library at every level, in this process: its log, its errors, and the `Debug` of what it returns.
+/// The client library at every level, in this process: its log, its errors, and the `Debug` of its results.
 fn use_the_library(scene: &Scene) {
     #[derive(Clone, Default)]
     struct Written(Arc<Mutex<Vec<u8>>>);

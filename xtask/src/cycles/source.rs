@@ -1,8 +1,8 @@
 //! Reads the source of one crate and finds which top-level module uses which.
 //!
 //! Counted are `crate::` paths and those `super::` paths that reach the crate root, in code, in macro calls and in
-//! string arguments of attributes. Code that only tests or fuzzing compile does not count, and neither does the crate
-//! root: what it re-exports or imports is resolved to the module that defines it.
+//! string arguments of attributes. Code that only tests or fuzzing compile does not count, and neither does the crate root: its
+//! re-exports and imports are resolved to the module that defines them.
 
 mod cfg;
 mod root;

@@ -45,9 +45,9 @@ fn described(version: Version, headers: &HeaderMap) -> Result<Option<Framing>, S
     match (codings.next(), lengths.next()) {
         (None, None) => Ok(None),
         (Some(_), Some(_)) => Err(SyntaxError::Malformed("the length is given in two ways")),
-        (Some(_), None) if version == Version::HTTP_10 => Err(SyntaxError::Malformed(
-            "a transfer coding in HTTP/1.0",
-        )),
+        (Some(_), None) if version == Version::HTTP_10 => {
+            Err(SyntaxError::Malformed("a transfer coding in HTTP/1.0"))
+        }
         (Some(coding), None) => {
             let is_chunked = coding.as_bytes().eq_ignore_ascii_case(b"chunked");
             if !is_chunked || codings.next().is_some() {

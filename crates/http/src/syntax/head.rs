@@ -94,7 +94,9 @@ pub(crate) fn parse_response(
     allows_version_0: bool,
 ) -> Result<Parsed<ResponseHead>, SyntaxError> {
     if leading_empty_lines(unread) > 0 {
-        return Err(SyntaxError::Malformed("an empty line before the status line"));
+        return Err(SyntaxError::Malformed(
+            "an empty line before the status line",
+        ));
     }
     let mut slots = [const { MaybeUninit::uninit() }; MAX_FIELDS];
     let mut parsed = httparse::Response::new(&mut []);

@@ -40,8 +40,8 @@ pub enum OpenBeneathError {
 ///
 /// # Errors
 ///
-/// Returns [`OpenBeneathError`]: `Path` and `Link` for what could lead out of the directory, `NotRegular` for a directory,
-/// FIFO, socket or device, and `Io` if the file cannot be opened.
+/// Returns [`OpenBeneathError`]: `Path` and `Link` for a path or a link that could lead out of the directory, `NotRegular` for a
+/// directory, FIFO, socket or device, and `Io` if the file cannot be opened.
 pub fn open_beneath(directory: impl AsFd, path: &Path) -> Result<File, OpenBeneathError> {
     check_path(path)?;
     let directory = directory.as_fd();
@@ -101,7 +101,7 @@ fn open_in_steps(directory: BorrowedFd<'_>, path: &Path) -> Result<OwnedFd, Errn
         let name = component.as_os_str();
         let opened = openat(at, name, flags, Mode::empty()).map_err(|error| match error {
             Errno::LOOP => Errno::XDEV,
-            // What a link is for `O_PATH | O_DIRECTORY`.
+            // The error of `O_PATH | O_DIRECTORY` for a link.
             Errno::NOTDIR if is_link(at, name) => Errno::XDEV,
             error => error,
         })?;

@@ -154,7 +154,7 @@ pub fn open_to_append(path: &Path) -> Result<File, OpenError> {
         .open(path);
     let kind = match &opened {
         Ok(file) => file.metadata().map_err(failed)?.file_type(),
-        // The error is about what is there, if that is not a regular file.
+        // The error names the kind of the file, if it is not a regular one.
         Err(_) => match path.symlink_metadata() {
             Ok(metadata) => metadata.file_type(),
             Err(_) => return opened.map_err(failed),

@@ -95,7 +95,7 @@ impl fmt::Display for Offences {
 
 impl std::error::Error for Offences {}
 
-/// Checks that only we and root could have written what `path` leads to, or could exchange it for another file.
+/// Checks that only we and root could have written the file that `path` leads to, or could exchange it for another file.
 ///
 /// The file, its directory, all directories above, and every link on the way must belong to us or root, and must not be
 /// writable by a group or by others. Sticky directories may be writable. Links are followed, and the way to each link counts
@@ -216,9 +216,9 @@ impl Examined {
         }
     }
 
-    /// In a user namespace that does not map the real root, the root directory and much of what is below belong to the
-    /// overflow uid. The owner of the root directory controls the system that we run on, so there, and only there, the owners
-    /// of ancestors are not checked.
+    /// In a user namespace that does not map the real root, the root directory and many files below it belong to the overflow uid.
+    /// The owner of the root directory controls the system that we run on, so there, and only there, the owners of ancestors are
+    /// not checked.
     fn owner_offence(
         self,
         path: &Path,

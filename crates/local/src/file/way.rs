@@ -1,4 +1,4 @@
-//! The files and directories that decide what a path means.
+//! The files and directories that decide the target of a path.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -9,7 +9,7 @@ use std::path::{Component, Path, PathBuf};
 /// The number of links after which a path counts as a loop, as in the kernel.
 const MAX_LINKS: usize = 40;
 
-/// One file on the way from the root directory to what a path leads to.
+/// One file on the way from the root directory to the target of a path.
 #[derive(Debug)]
 pub(super) struct Node {
     /// Its path, without links in it; the last component may be a link.
@@ -94,7 +94,7 @@ impl Way {
         self.enter("/".into())?;
         while let Some(name) = rest.pop_front() {
             if name == ".." {
-                // What is resolved holds no links, so its parent is the directory that `..` means.
+                // A resolved path holds no links, so its parent is the directory that `..` means.
                 self.resolved.pop();
                 continue;
             }

@@ -1,8 +1,8 @@
 //! The accounts of a memory budget, and the requests that wait for it. No task and no clock.
 //!
-//! A request of an account that holds memory (a *growing* one) goes before all others, since others wait for what it holds; of
-//! two the older account goes first. An account that holds memory and has no request is closed after a bounded time. If all that
-//! hold memory have requests and none fits, the youngest is refused, so that the oldest, which fits into the budget, proceeds.
+//! A request of an account that holds memory (a *growing* one) is granted before all others, since others wait for its memory; of
+//! two the older account is first. An account that holds memory and has no request is closed after a bounded time. If all that hold
+//! memory have requests and none fits, the youngest is refused, so that the oldest, which fits into the budget, proceeds.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Weak;
@@ -224,7 +224,7 @@ impl Pool {
         let _ = request.result.send(Ok(()));
     }
 
-    /// Returns what a request lacks. One that fills the budget counts fewer copies.
+    /// Returns the number of bytes that a request lacks. One that fills the budget counts fewer copies.
     fn missing(&self, request: &Request) -> u64 {
         let needed = self.needed(request.account) + request.bytes;
         let limit = self.size - self.beside(request.original).min(self.size);

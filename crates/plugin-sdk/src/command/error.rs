@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use crate::ProviderError;
 use crate::blocking::describe_stuck;
 
-/// Error of running a [`Command`](super::Command). No variant contains what the program wrote.
+/// Error of running a [`Command`](super::Command). No variant contains output of the program.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CommandError {

@@ -79,7 +79,7 @@ impl Group {
         }
     }
 
-    /// Kills what is left of the group.
+    /// Kills the rest of the group.
     pub(super) fn kill(&mut self) {
         if let Some(program) = &mut self.0 {
             program.kill_group();

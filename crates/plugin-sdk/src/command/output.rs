@@ -26,7 +26,7 @@ pub struct Output {
     pub status: ExitStatus,
     /// The standard output of the program.
     pub stdout: SecretValue,
-    /// The last 16 KiB of what the program wrote to standard error, to diagnose its failure. Never put it into an error: it
+    /// The last 16 KiB of the program's standard error, to diagnose its failure. Never put it into an error: it
     /// may contain a value.
     pub stderr: SecretValue,
 }

@@ -1,4 +1,4 @@
-//! The pipes to and from a program. What passes through them may be a value, so their buffers are zeroized.
+//! The pipes to and from a program. They may carry a value, so their buffers are zeroized.
 
 use std::future::pending;
 use std::io;
@@ -78,7 +78,7 @@ impl Reader {
         }
     }
 
-    /// Reads what is in the pipe now: all that a program has written which has exited. A process that has left the group
+    /// Reads the content of the pipe: all output of a program that has exited. A process that has left the group
     /// may hold the other end, so its end is not waited for.
     pub(super) fn read_rest(&mut self) -> io::Result<()> {
         let Some(pipe) = &self.pipe else {
@@ -98,7 +98,7 @@ impl Reader {
         self.beyond == Beyond::Stop && self.bytes.len() > self.limit
     }
 
-    /// Returns what was read; of a reader that drops the first bytes the last ones up to the limit.
+    /// Returns the bytes that were read; of a reader that drops the first bytes the last ones up to the limit.
     pub(super) fn into_value(mut self) -> SecretValue {
         if self.beyond == Beyond::DropFirst {
             keep_end(&mut self.bytes, self.limit);

@@ -34,8 +34,8 @@ impl Running {
         })
     }
 
-    /// Feeds and reads the program until it has exited or has exceeded the limit of standard output. What an exited program
-    /// wrote was read, and nothing is left of its group.
+    /// Feeds and reads the program until it has exited or has exceeded the limit of standard output. All output of an exited
+    /// program was read then, and its group is gone.
     pub(super) async fn until_exit(&mut self) -> io::Result<()> {
         while !self.is_exceeded() {
             tokio::select! {

@@ -35,9 +35,9 @@ pub enum LaunchError {
 }
 
 impl TestDaemonBuilder {
-    /// Sets an environment variable for [`launch`](Self::launch). Of the test's own environment a plugin inherits what it
-    /// inherits from a daemon: `PATH`, `HOME`, `XDG_*`, `LC_*` and few others. What `[plugins.NAME] env` and `pass_env` add in
-    /// the daemon's configuration is set here.
+    /// Sets an environment variable for [`launch`](Self::launch). Of the test's own environment a plugin inherits the variables
+    /// that it inherits from a daemon: `PATH`, `HOME`, `XDG_*`, `LC_*` and few others. The variables that `[plugins.NAME] env` and
+    /// `pass_env` add in the daemon's configuration are set here.
     #[must_use]
     pub fn variable(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
         self.variables.push((name.into(), value.into()));

@@ -1,4 +1,4 @@
-//! Providers that store what clients write.
+//! Providers that store secrets for clients.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;

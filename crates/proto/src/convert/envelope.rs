@@ -48,7 +48,7 @@ impl From<Envelope> for Wire {
 impl TryFrom<Wire> for Envelope {
     type Error = InvalidEnvelope;
 
-    /// Absent scalars become empty, which is what peers mean by them.
+    /// Absent scalars become empty, which is their meaning for peers.
     fn try_from(mut wire: Wire) -> Result<Self, InvalidEnvelope> {
         let value = SecretValue::new(wire.value.take().unwrap_or_default());
         let id = wire.id.take().unwrap_or_default();

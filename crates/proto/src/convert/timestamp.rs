@@ -11,7 +11,7 @@ pub use prost_types::Timestamp;
 /// The seconds of 0001-01-01T00:00:00Z, counted from 1970.
 const YEAR_1: i64 = -62_135_596_800;
 
-/// The seconds of 9999-12-31T23:59:59Z, the end of what protobuf and RFC 3339 can express.
+/// The seconds of 9999-12-31T23:59:59Z, the last time that protobuf and RFC 3339 can express.
 const END_OF_9999: i64 = 253_402_300_799;
 
 /// Converts a time; "none" becomes year 1.

@@ -201,7 +201,7 @@ pub enum SocketError {
     /// No daemon was reached.
     #[error(transparent)]
     Connect(#[from] ConnectError),
-    /// The connection to the daemon broke, or what came over it was not HTTP/1.1.
+    /// The connection to the daemon broke, or the response was not HTTP/1.1.
     #[error("the connection to the daemon broke")]
     Http(#[source] BoxError),
     /// The daemon is there and responds to nothing: it is stopped, or hangs.

@@ -17,8 +17,8 @@ const HEAD: &[u8] =
 /// `GetVersionResponse { version: "v11" }`.
 const BODY: &[u8] = b"\x0a\x03v11";
 
-/// The daemon's part in a call: it writes each part after a delay, and then nothing more. `GetVersion` is what the
-/// client calls and what it probes with, so the first connection is the call and all further ones are probes.
+/// The daemon's part in a call: it writes each part after a delay, and then nothing more. The client both calls and probes with
+/// `GetVersion`, so the first connection is the call and all further ones are probes.
 #[derive(Clone, Copy)]
 struct Script {
     accepts: bool,

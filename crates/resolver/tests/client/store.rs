@@ -1,4 +1,4 @@
-//! Writes for scripted responses: what reaches the daemon, and what each error becomes.
+//! Writes with scripted responses: the requests that reach the daemon, and the conversion of each error.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;

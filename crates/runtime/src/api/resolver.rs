@@ -48,7 +48,7 @@ impl resolver::ResolverService for Services {
 }
 
 impl Services {
-    /// Resolves what the caller may read, and returns the memory that the result is counted against. Should the settings change
+    /// Resolves the ids that the caller may read, and returns the reservation of the result. Should the settings change
     /// meanwhile, the caller is authorized again by the new ones: they may name a module that was not consulted.
     async fn find(
         &self,

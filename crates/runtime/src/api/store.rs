@@ -15,7 +15,7 @@ use crate::record::Outcome;
 use crate::resolve::write::{self, Sent};
 use crate::resolve::{Query, report_call};
 
-/// One call of a method, less what the plugin is sent.
+/// One call of a method, without the message to the plugin.
 struct Write {
     /// Its name in the audit log.
     action: &'static str,
@@ -138,7 +138,7 @@ impl store::StoreService for Services {
 }
 
 impl Services {
-    /// Reads what every request has.
+    /// Reads the fields that every request has.
     fn begin<M>(
         &self,
         caller: &Caller,

@@ -1,4 +1,4 @@
-//! The actions of callers, and what the access-control modules are consulted about.
+//! The actions of callers, and the consultations of the access-control modules.
 
 use std::fmt::Write as _;
 use std::sync::LazyLock;
@@ -106,7 +106,7 @@ impl<'a> Action<'a> {
 }
 
 impl Purpose {
-    /// Returns what the caller may not do, for a sentence with "may not".
+    /// Returns a verb phrase for a sentence with "may not".
     pub(super) fn verb(self) -> &'static str {
         match self {
             Self::Version => "read the version",
@@ -153,8 +153,8 @@ pub(super) fn write_pattern(id: &Id) -> Pattern {
     Pattern::from(id).below(&WRITE)
 }
 
-/// Returns a name as one component of an id. Different names stay different: what a component cannot hold becomes `:` and two
-/// hexadecimal digits for each byte, an empty name a single `:`.
+/// Returns a name as one component of an id. Different names stay different: a byte that a component cannot hold becomes `:` and
+/// two hexadecimal digits, an empty name a single `:`.
 fn escape(name: &str) -> String {
     let mut escaped = String::with_capacity(name.len());
     for byte in name.bytes() {

@@ -39,7 +39,7 @@ pub(crate) struct Gate {
     executable_lines: PeerLines,
 }
 
-/// The right to take one action, as far as the table and the settings decide: what is left are the access-control modules.
+/// The right to take one action, as far as the table and the settings decide: the access-control modules are not consulted yet.
 #[derive(Debug)]
 pub(super) struct Provisional {
     grant: Grant,
@@ -114,7 +114,7 @@ impl Permit {
         }
     }
 
-    /// Returns what the caller may resolve; `None`: everything.
+    /// Returns the realm that the caller may resolve; `None`: everything.
     pub(crate) fn limit(&self) -> Option<&Realm> {
         self.grant.limit.as_ref()
     }
@@ -198,8 +198,8 @@ impl Gate {
         })
     }
 
-    /// Waits until the plugins are known. What depends on all of them fails while their directories do not respond: a plugin that is
-    /// not known could hold the value, or deny the action.
+    /// Waits until the plugins are known. A request that depends on all of them fails while their directories do not respond: a
+    /// plugin that is not known could hold the value, or deny the action.
     async fn wait_for_plugins(&self, purpose: Purpose) -> Result<(), Error> {
         let is_independent = match purpose {
             Purpose::Version => return Ok(()),
@@ -247,7 +247,7 @@ impl Gate {
         self.settings.generation() != settings.generation
     }
 
-    /// Returns what the table needs to know of the caller of an action. For other users and for the version the process is not
+    /// Returns the facts of an action's caller that the table needs. For other users and for the version the process is not
     /// examined, and nothing is waited for.
     async fn facts(&self, settings: &Settings, peer: &Peer, action: &Action<'_>) -> CallerFacts {
         let (user, purpose) = (self.user_by(settings, peer.uid()), action.purpose());

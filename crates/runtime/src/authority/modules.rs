@@ -249,7 +249,7 @@ impl fmt::Display for Missing {
             f,
             "the access-control module {name} must be running and is not: {why}. "
         )?;
-        // Management is denied as well, so the way out is the configuration.
+        // Management is denied as well, so the remedy is the configuration.
         let way_out = match self.is_listed {
             true => "remove its name from `[access] modules`".to_owned(),
             false => format!("set `enabled = false` in `[plugins.{name}]`"),

@@ -175,7 +175,7 @@ fn check_descent(facts: &CallerFacts, purpose: Purpose) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Returns what the settings refuse to every caller.
+/// Returns the refusal of the settings, which is the same for every caller.
 fn check_object(action: &Action<'_>, rules: &Rules<'_>) -> Result<(), Refusal> {
     match *action {
         Action::Hijack if !rules.is_external_allowed => Err(Refusal::NoExternalPlugins),
@@ -194,7 +194,7 @@ fn check_object(action: &Action<'_>, rules: &Rules<'_>) -> Result<(), Refusal> {
     }
 }
 
-/// Returns what a plugin's process may resolve, if that holds anything of each query. Authorize is about all ids of a pattern, so
+/// Returns the realm that a plugin's process may resolve, if it overlaps each query. Authorize is about all ids of a pattern, so
 /// the limit has to include the pattern.
 fn plugin_limit(
     plugin: &PluginName,
@@ -216,7 +216,7 @@ fn plugin_limit(
     }
 }
 
-/// Returns what the modules are consulted about. Reserved ids are never resolved: a consultation about one means management or a
+/// Returns the consultation of the modules. Reserved ids are never resolved: a consultation about one means management or a
 /// write.
 fn consultation(action: &Action<'_>, limit: Option<&Realm>) -> Option<Consultation> {
     let queries = || {

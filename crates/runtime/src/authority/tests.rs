@@ -100,7 +100,7 @@ async fn a_limit_that_no_pattern_expresses_never_widens_a_permit() {
         })
         .await
         .expect("allowed");
-    // Modules decide about the wider query, which matches what the narrower one would.
+    // Modules decide about the wider query, which matches every id of the narrower one.
     let whole = Consultation::CheckAccess(query.to_vec());
     assert_eq!(consulted, Some(whole));
     assert_eq!(permit.narrow(&query[0]), query[0]);

@@ -3,8 +3,8 @@
 use super::{ExternalPlugins, Settings, nearest::nearest};
 use crate::model::PluginName;
 
-/// Returns a warning for each name that the configuration mentions and that no plugin has, with the nearest known name and
-/// the way out.
+/// Returns a warning for each name that the configuration mentions and that no plugin has, with the nearest known name and the
+/// remedy.
 ///
 /// `is_present` returns whether an executable, a built-in or a connected external plugin has the name. A name that a list in
 /// `[external] allow` holds is known, because its plugin may connect later. A disabled name is not missed.

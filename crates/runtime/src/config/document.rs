@@ -34,7 +34,7 @@ pub(super) struct Value<'a> {
 }
 
 impl<'a> Document<'a> {
-    /// Parses the text. The tree is what [`table`](Self::table) reads.
+    /// Parses the text. [`table`](Self::table) reads the tree.
     pub(super) fn parse(&self) -> Result<Spanned<DeTable<'a>>, ConfigError> {
         DeTable::parse(self.text).map_err(|error| {
             let offset = error.span().map_or(0, |span| span.start);
@@ -167,7 +167,7 @@ impl<'a> Value<'a> {
         self.value.as_str().ok_or_else(|| self.expected("a string"))
     }
 
-    /// Returns what a function makes of the text of a string; `what` describes it for other types of values.
+    /// Converts the text of a string by a function; `what` describes it in the error about another type.
     pub(super) fn read<T, E: std::fmt::Display>(
         &self,
         what: &str,
@@ -246,7 +246,7 @@ pub(super) fn joined(prefix: &str, name: &str) -> String {
     let name = if is_bare {
         name.to_owned()
     } else {
-        // The escapes of Rust for what cannot be printed are not those of TOML, but read the same.
+        // Rust's escapes of unprintable characters are not those of TOML, but read the same.
         format!("{name:?}")
     };
     if prefix.is_empty() {

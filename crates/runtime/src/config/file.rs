@@ -67,7 +67,7 @@ impl Config {
     /// The most bytes that a configuration file may have: 1 MiB.
     pub const MAX_FILE_LEN: u64 = 1024 * 1024;
 
-    /// Reads the file at `path` over this configuration: what the file does not mention stays as it is.
+    /// Reads the file at `path` over this configuration: settings that the file does not mention keep their values.
     ///
     /// Only a regular file is read (never a FIFO, which could block), of at most [`MAX_FILE_LEN`](Self::MAX_FILE_LEN) bytes.
     ///

@@ -1,4 +1,4 @@
-//! The keys of the configuration file: what each holds, and which values it takes.
+//! The keys of the configuration file: the meaning and the values of each.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! The configuration of the daemon: a plain structure, the file that fills it, and what is in force because of it.
+//! The configuration of the daemon: a plain structure, the file that fills it, and the settings in force.
 
 mod absent;
 mod current;
@@ -36,7 +36,7 @@ pub(crate) use settings::{PluginSettings, Settings};
 pub use source::{ConfigChoice, ConfigSource};
 pub use variables::Variables;
 
-/// The configuration of a daemon. Start from [`Config::new`], then set what differs.
+/// The configuration of a daemon. Start from [`Config::new`], then set the fields that differ.
 ///
 /// It knows neither the command line nor the environment of this process, so that tests can run many daemons side by side.
 #[derive(Debug, Clone, PartialEq)]
@@ -67,7 +67,7 @@ pub struct Config {
     pub access_modules: BTreeSet<PluginName>,
     /// `true` if callers in other pid namespaces may resolve at abstract addresses (`[access] contained`).
     pub access_contained: bool,
-    /// The provider that stores what clients write, unless they name one (`[store] default`, default: `file`).
+    /// The provider that stores secrets for clients, unless they name one (`[store] default`, default: `file`).
     pub store_default: PluginName,
     /// The audit log; none unless configured.
     pub audit: Option<AuditConfig>,
@@ -91,8 +91,8 @@ pub struct Config {
     /// 64 KiB (default: [`Config::DEFAULT_ANSWER_MEMORY`]). A response that exceeds it waits for memory, as long as its
     /// request may take.
     pub answer_memory: u64,
-    /// `true` if the daemon adopts and reaps what its plugins leave behind (default: false). It then reaps every child of this process
-    /// that is not a plugin, so only a program that starts no other processes may set it.
+    /// `true` if the daemon adopts and reaps processes that its plugins leave behind (default: false). It then reaps every child of
+    /// this process that is not a plugin, so only a program that starts no other processes may set it.
     pub adopt_orphans: bool,
     /// The delays between the starts of a plugin that ended unexpectedly.
     pub restart: RestartPolicy,
@@ -159,7 +159,7 @@ impl Config {
             || self.external.names().any(|listed| listed == name)
     }
 
-    /// Returns what is configured for `name`, or the defaults.
+    /// Returns the configuration of `name`, or the defaults.
     pub(crate) fn plugin(&self, name: &PluginName) -> PluginConfig {
         self.plugins.get(name).cloned().unwrap_or_default()
     }
@@ -242,7 +242,7 @@ pub enum AuditFailure {
 pub struct PluginConfig {
     /// `true` if it runs. `None`: unless it was disabled with `keyway plugins disable`.
     pub enabled: Option<bool>,
-    /// The patterns that its realm is cut to; 1 to 64. `None`: the realm is what it registers.
+    /// The limit of its realm, as 1 to 64 patterns. `None`: the registered realm.
     pub realm: Option<Vec<Pattern>>,
     /// The rank among providers, higher first (default: 0; `file`: -1).
     pub priority: Option<i64>,
@@ -273,7 +273,7 @@ pub struct PluginConfig {
     pub interactive: Option<bool>,
     /// `true` if equal requests may share one response; wins over the plugin's description.
     pub shareable: Option<bool>,
-    /// `true` if it can list what matches a pattern; wins over the plugin's description.
+    /// `true` if it can list the secrets that match a pattern; wins over the plugin's description.
     pub lists: Option<bool>,
 }
 

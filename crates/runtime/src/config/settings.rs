@@ -1,6 +1,6 @@
 //! The settings in force: one immutable value for each reload, with everything resolved for each plugin.
 //!
-//! This is the only place that knows defaults, and what the state adds to the configuration.
+//! Only here are defaults applied, and the state's additions to the configuration.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -68,12 +68,12 @@ pub(crate) struct PluginSettings {
     pub(crate) interactive: Option<bool>,
     /// `true` if equal requests may share one response; wins over the plugin's description.
     pub(crate) shareable: Option<bool>,
-    /// `true` if the plugin can list what matches a pattern; wins over the plugin's description.
+    /// `true` if the plugin can list the secrets that match a pattern; wins over the plugin's description.
     pub(crate) lists: Option<bool>,
 }
 
 impl Settings {
-    /// Resolves what is in force with `config`, and with the pins that the user trusted.
+    /// Resolves the settings in force with `config`, and with the pins that the user trusted.
     pub(crate) fn new(config: Config, state: &State, generation: u64) -> Self {
         let resolve =
             |name: &PluginName, trusted| Arc::new(PluginSettings::new(&config, name, trusted));
@@ -127,7 +127,7 @@ impl Settings {
 }
 
 impl PluginSettings {
-    /// Resolves what is in force for `name`.
+    /// Resolves the settings in force for `name`.
     fn new(config: &Config, name: &PluginName, trusted: Option<Sha256>) -> Self {
         let table = config.plugin(name);
         let is_listed_module = config.access_modules.contains(name);
@@ -146,7 +146,7 @@ impl PluginSettings {
         }
     }
 
-    /// Resolves what does not depend on the plugin's name.
+    /// Resolves the settings that do not depend on the plugin's name.
     fn of_table(config: &Config, table: PluginConfig) -> Self {
         let concurrency = |limit: usize| limit.clamp(1, PluginConfig::MAX_CONCURRENCY) as u32;
         Self {

@@ -1,4 +1,4 @@
-//! The place of the configuration file, and what is remembered of the one that was in force before.
+//! The place of the configuration file, and the memory of the one that was in force before.
 
 use std::ffi::OsString;
 use std::fs;
@@ -41,7 +41,7 @@ pub enum ConfigChoice {
 }
 
 impl ConfigSource {
-    /// Creates a source that remembers what was read in `state_dir`: the one of flags and environment, because the directory
+    /// Creates a source that keeps the last file in `state_dir`: the one of flags and environment, because the directory
     /// that a configuration names is not known while that is absent.
     pub fn new(choice: ConfigChoice, state_dir: &Path) -> Self {
         Self {

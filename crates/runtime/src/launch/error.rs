@@ -134,7 +134,7 @@ impl LaunchError {
         }
     }
 
-    /// Returns what follows from the error.
+    /// Returns the consequence of the error.
     pub(crate) fn class(&self) -> LaunchErrorClass {
         match self {
             // A file that could not be examined was not refused.

@@ -16,7 +16,7 @@ const END_BOUND: Duration = Duration::from_millis(500);
 /// groups that are still watched and ends.
 ///
 /// The parent-death signal reaches only the plugin process itself, not the helpers that it started; the guardian reaches the
-/// whole process group. What left its group by `setsid` is out of reach.
+/// whole process group. A process that left the group by `setsid` is out of reach.
 #[derive(Debug)]
 pub(super) struct Guardian {
     pid: Pid,
@@ -36,7 +36,7 @@ impl Guardian {
         })
     }
 
-    /// Has the group of `leader` killed when the daemon dies.
+    /// Has the group of `leader` killed when the daemon ends.
     pub(super) fn watch(&mut self, leader: Pid) -> io::Result<()> {
         let group = leader.as_raw_nonzero().get();
         if self.groups.len() >= GUARDIAN_CAPACITY {

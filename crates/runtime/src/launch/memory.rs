@@ -20,7 +20,7 @@ pub(super) enum Use {
     Read,
 }
 
-/// Creates an empty memory file. It is a parameter of what uses it, because whether memory files may be executed is a
+/// Creates an empty memory file. Its users take it as a parameter, because whether memory files may be executed is a
 /// setting of the whole machine.
 pub(super) type CreateMemoryFile = fn(&str, Use) -> io::Result<OwnedFd>;
 

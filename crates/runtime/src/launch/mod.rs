@@ -1,7 +1,7 @@
 //! Starting plugin processes, and making sure that each one ends.
 //!
 //! [`Launched::start`] opens, checks and hashes an executable on a blocking thread; [`Spawner`] owns the thread that forks and
-//! reaps every process; what results is a [`Process`], held by its pidfd. [`OutputLog`] keeps what it printed.
+//! reaps every process; the result is a [`Process`], held by its pidfd. [`OutputLog`] keeps its output.
 
 use std::time::Duration;
 

@@ -8,7 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::spawner::Spawner;
 use crate::sys::children::become_subreaper;
 
-/// Makes this process adopt what its plugins leave behind, and reaps what it adopted for as long as the future is polled.
+/// Makes this process adopt the processes that its plugins leave behind, and reaps them for as long as the future is polled.
 ///
 /// It must be the only one in the process that waits for children, besides [`Spawner`]: a child that another part of the
 /// program forked counts as adopted.

@@ -27,7 +27,7 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 /// Bytes that are read between two pauses while lines are left out: the capacity of a pipe.
 const READ_BETWEEN_PAUSES: usize = 64 * 1024;
 
-/// Such a pause. It bounds what a plugin that prints without an end costs the daemon, and hardly delays the plugin.
+/// Such a pause. It bounds the cost of a plugin that prints without an end, and hardly delays the plugin.
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// The part of a plugin's output that is kept. Cheap to clone; all clones share it.

@@ -117,7 +117,7 @@ impl Process {
             .map(|mut guard| guard.retain_ready())
     }
 
-    /// Ends what is left of its group and reaps it. To be called when it has [`exited`](Self::exited).
+    /// Ends the rest of its group and reaps it. To be called when it has [`exited`](Self::exited).
     pub(crate) async fn reap(mut self) -> io::Result<EndedProcess> {
         self.finish(false).await
     }

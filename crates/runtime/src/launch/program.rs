@@ -1,4 +1,4 @@
-//! From a specification to what the kernel executes: opened, checked, and copied if it is pinned.
+//! The executable of a specification: opened, checked, and copied if it is pinned.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -45,7 +45,7 @@ impl Program {
         }
     }
 
-    /// Returns what is to be tried after the first way ended with `error`.
+    /// Returns the image to try after the first one ended with `error`.
     pub(super) fn after(fallback: Option<Fallback>, error: &io::Error) -> Option<Image> {
         let code = error.raw_os_error()?;
         let fallback = fallback.filter(|fallback| fallback.after.contains(&code))?;
@@ -110,7 +110,7 @@ struct Pinning<'a> {
 
 impl Pinning<'_> {
     /// The file is hashed first, so that a wrong one takes no memory. Then a sealed copy is made and hashed: whatever happens to
-    /// the file afterwards, what runs is what was checked.
+    /// the file afterwards, the checked bytes run.
     fn program(&self, file: File) -> Result<Program, LaunchError> {
         self.check(&file)?;
         let path = &*self.spec.executable;

@@ -26,7 +26,7 @@ impl Shebang {
             Some(end) => &line[..end],
             // The end of a short file ends the line as well.
             None if head.len() < HEAD_LEN => line,
-            // Without a blank after the interpreter its path may continue beyond what was read.
+            // Without a blank after the interpreter its path may continue beyond the bytes that were read.
             None => line
                 .trim_start_blanks()
                 .iter()
@@ -123,7 +123,7 @@ mod tests {
 
     #[test]
     fn only_the_first_255_bytes_count() {
-        // What follows the 255th byte is not seen, so a path that reaches it may be cut.
+        // The kernel does not read beyond the 255th byte, so a path that reaches it may be cut.
         let mut long = b"#!/".to_vec();
         long.resize(HEAD_LEN + 10, b'x');
         assert_eq!(parse(&long), None);

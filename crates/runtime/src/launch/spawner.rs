@@ -59,8 +59,8 @@ pub(super) struct Forked {
 /// A handle on the thread that starts processes. Cloning is cheap. The thread never waits for a file or a process.
 ///
 /// It must be one thread that lives as long as the daemon, because the kernel ties the parent-death signal to the *thread*
-/// that forked: a plugin started by a worker thread would die with the worker. When the last handle is dropped, or
-/// [`finish`](Self::finish) was called, the thread ends, and the kernel kills what is still running.
+/// that forked: a plugin started by a worker thread would end with the worker. When the last handle is dropped, or
+/// [`finish`](Self::finish) was called, the thread ends, and the kernel kills the processes that still run.
 #[derive(Debug, Clone)]
 pub(crate) struct Spawner {
     requests: mpsc::Sender<Request>,
@@ -115,7 +115,7 @@ impl Spawner {
         response.await.map_err(|_| LaunchError::Stopping)?
     }
 
-    /// Kills what is left of the process's group and reaps the process.
+    /// Kills the rest of the process's group and reaps the process.
     pub(super) async fn reap(&self, pid: Pid) -> io::Result<ExitStatus> {
         let (reply, response) = oneshot::channel();
         self.requests
@@ -136,7 +136,7 @@ impl Spawner {
         let _ = self.requests.send(Request::ReapAdopted);
     }
 
-    /// Ends the thread when it has done what was requested before, and waits for that, for little more than a second at most.
+    /// Ends the thread after the earlier requests, and waits for that, for little more than a second at most.
     pub(crate) async fn finish(&self) {
         let (sender, ended) = oneshot::channel();
         if self.requests.send(Request::Finish(sender)).is_ok() {
@@ -265,7 +265,7 @@ impl Thread {
                 false
             }
         });
-        // What was reaped may have hidden others.
+        // A reaped process may have hidden others.
         if self.reaps_adopted && self.forked.len() < n_forked {
             self.reap_adopted();
         }
@@ -317,8 +317,8 @@ fn has_ended(pid: Pid) -> bool {
     !matches!(waitid(WaitId::Pid(pid), ended), Ok(None))
 }
 
-/// Makes what connects a plugin process with the daemon: our end of the socket, the child's descriptors, and our ends of the
-/// pipes for what it prints and for the report.
+/// Makes the connections of a plugin process with the daemon: our end of the socket, the child's descriptors, and our ends of the
+/// pipes for its output and for the report.
 fn descriptors() -> Result<(UnixStream, Descriptors, OwnedFd, OwnedFd), LaunchError> {
     let (ours, theirs) = UnixStream::pair().map_err(prepare_error("make a socket pair"))?;
     ours.set_nonblocking(true)

@@ -135,7 +135,7 @@ mod tests {
         tokio::time::timeout(Duration::from_secs(20), changes.changed())
             .await
             .expect("a change");
-        // What is not watched any more is not reported, nor that it is not.
+        // Neither changes of a place that is no longer watched are reported, nor the end of the watch.
         changes.watch(&directories[1..]);
         fs::write(directories[0].join("plugin"), "other text").expect("written");
         tokio::time::timeout(Duration::from_secs(1), changes.changed())

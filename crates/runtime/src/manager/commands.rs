@@ -51,7 +51,7 @@ impl Manager {
         let _ = commands.send(command);
         let memory = Arc::clone(&self.host.memory);
         self.work.spawn(async move {
-            // A task that has ended has nothing left to enable or disable.
+            // A plugin whose task has ended cannot be enabled or disabled.
             let result = finished.await.unwrap_or(Ok(()));
             let written = memory.flush().await;
             let result = result
@@ -63,7 +63,7 @@ impl Manager {
         });
     }
 
-    /// Replies when what changed is on disk, so that it outlives the daemon, or with an error if it is not.
+    /// Replies when the change is on disk, so that it outlives the daemon, or with an error.
     pub(super) fn reply_when_written<T: Send + 'static, E: From<NotWritten> + Send + 'static>(
         &mut self,
         reply: oneshot::Sender<Result<T, E>>,

@@ -70,7 +70,7 @@ pub enum DiscoveryProblem {
         /// The file that is started instead.
         first: PathBuf,
     },
-    /// The name is one that packages and editors give to what was there before.
+    /// The name is one that packages and editors give to a former version.
     #[error("{path} is not started: its name is that of a backup or of a file that is being written", path = .path.display())]
     Backup {
         /// The file that was skipped.
@@ -143,7 +143,7 @@ impl Discovery {
         }
     }
 
-    /// Reports what another user could have written; returns whether it is safe.
+    /// Reports a file that another user could have written; returns whether it is safe.
     fn check(&mut self, path: &Path) -> bool {
         let Err(source) = check_owners(path) else {
             return true;
@@ -177,7 +177,7 @@ fn scan_directory(directory: &Path, found: &mut Discovery) -> Vec<(PluginName, P
             return Vec::new();
         }
     };
-    // What is wrong with the directory is wrong with each of its files, and reported once.
+    // A fault of the directory is one of each of its files, and reported once.
     let is_safe = found.check(directory);
     paths.sort();
     let mut plugins = Vec::new();

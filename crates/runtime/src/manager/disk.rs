@@ -1,4 +1,4 @@
-//! Reloads and changes on disk: a look at files and configuration, and what follows from it.
+//! Reloads and changes on disk: a look at files and configuration, and the steps that follow from it.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -95,7 +95,7 @@ impl Manager {
         }
     }
 
-    /// Puts what was found into force and reports the difference.
+    /// Puts the findings into force and reports the difference.
     fn found(&mut self, config: Option<Config>, found: Found, replies: Vec<ReloadReply>) {
         let old = self.settings.load();
         if !std::mem::replace(&mut self.has_found, true) && config.is_none() {
@@ -250,7 +250,7 @@ fn fail(replies: impl IntoIterator<Item = ReloadReply>, error: ConfigError) {
     }
 }
 
-/// Returns what of `now` was not in `before`.
+/// Returns the entries of `now` that were not in `before`.
 fn new_in(now: &[String], before: &[String]) -> Vec<String> {
     let is_new = |text: &&String| !before.contains(text);
     now.iter().filter(is_new).cloned().collect()

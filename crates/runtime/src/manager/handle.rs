@@ -120,7 +120,7 @@ impl ManagerHandle {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future does not stop what has begun.
+    /// Dropping the future does not stop an operation that has begun.
     pub(crate) async fn trust(
         &self,
         _permit: &Permit,
@@ -137,7 +137,7 @@ impl ManagerHandle {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future does not stop what has begun.
+    /// Dropping the future does not stop an operation that has begun.
     pub(crate) async fn untrust(
         &self,
         _permit: &Permit,

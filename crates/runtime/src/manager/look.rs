@@ -133,7 +133,7 @@ fn source(
     executable: PathBuf,
     is_available_only: bool,
 ) -> LaunchSource {
-    // An executable that replaces a built-in plugin needs what that would have got.
+    // An executable that replaces a built-in plugin needs that plugin's variables.
     let built_in = config
         .built_in
         .iter()
@@ -163,7 +163,7 @@ fn built_in_source(built_in: &BuiltInPlugin) -> LaunchSource {
     }
 }
 
-/// Returns what is valid and probably a mistake, a sentence each.
+/// Returns the settings that are valid and probably a mistake, a sentence each.
 pub(super) fn warnings(
     settings: &Settings,
     sources: &Sources,

@@ -123,8 +123,8 @@ impl Manager {
         self.read_config = read_config;
     }
 
-    /// Starts every plugin that is found, and logs what is passed over. Every plugin is known when this returns, unless the disk
-    /// hangs: that is logged, and they are started when it responds.
+    /// Starts every plugin that is found, and logs the files that are skipped. Every plugin is known when this returns, unless the
+    /// disk hangs: that is logged, and they are started when it responds.
     ///
     /// # Cancel safety
     ///
@@ -144,7 +144,7 @@ impl Manager {
         self.registry.set_discovery(Discovery::Complete);
     }
 
-    /// Returns what of settings and files is probably a mistake.
+    /// Returns the probable mistakes in settings and files.
     fn all_warnings(&self, settings: &Settings) -> Vec<String> {
         let snapshot = self.registry.snapshot();
         let mut warnings = look::warnings(settings, &self.sources, &snapshot, &self.host.memory);

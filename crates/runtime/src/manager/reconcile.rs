@@ -10,7 +10,7 @@ use crate::plugin::{LaunchSource, Update};
 /// The executables that a look at the disk found, by the name of their plugin.
 pub(super) type Sources = BTreeMap<PluginName, LaunchSource>;
 
-/// Returns what each plugin that exists or should exist is updated to.
+/// Returns the update of each plugin that exists or should exist.
 ///
 /// `known` are the plugins that have a task.
 pub(super) fn updates(

@@ -22,7 +22,7 @@ pub enum TrustError {
         /// The plugin.
         name: PluginName,
     },
-    /// Configuration pins the plugin, and what it decides cannot be decided over RPC.
+    /// Configuration pins the plugin, and its decisions cannot be changed over RPC.
     #[error(
         "the configuration pins {name}. Change `sha256` in `[plugins.{name}]` there, then run `keyway plugins reload`"
     )]

@@ -48,7 +48,7 @@ pub(crate) enum WatchError {
     Place { path: PathBuf, source: io::Error },
 }
 
-/// Watches plugin directories: what is in them, where links in them lead, and whether those that do not exist are created. After a
+/// Watches plugin directories: their files, the targets of links in them, and the creation of absent ones. After a
 /// change the manager calls [`watch`](Self::watch) again, because other places may matter then.
 #[derive(Debug)]
 pub(crate) struct FileWatcher {
@@ -95,8 +95,8 @@ impl FileWatcher {
         })
     }
 
-    /// Watches `directories` as they are now, and nothing else. Changes from here on are noticed, and none is lost of what was
-    /// watched before. Blocks.
+    /// Watches `directories` as they are now, and nothing else. Changes from here on are noticed, and no change of an earlier watch
+    /// is lost. Blocks.
     ///
     /// # Errors
     ///

@@ -9,7 +9,7 @@ use std::sync::Arc;
 ///
 /// A launched plugin is named by the file name of its executable, which must be *plain* ([`is_plain`](Self::is_plain)), and
 /// must register with that name; an external plugin chooses its own. Because such a name may hold anything, `Display` escapes
-/// what cannot be printed; [`as_str`](Self::as_str) is the name as it is. Cloning is cheap.
+/// unprintable characters; [`as_str`](Self::as_str) is the name as it is. Cloning is cheap.
 ///
 /// ```
 /// use keyway_runtime::PluginName;

@@ -4,7 +4,7 @@ use std::fmt;
 
 use keyway_secrets::{Id, Pattern};
 
-/// The effective realm of a provider: the union of its patterns, each intersected with what the configuration allows.
+/// The effective realm of a provider: the union of its patterns, each intersected with the configured limit.
 ///
 /// All intersections are made once, in [`new`](Self::new). Membership of an id is always exact.
 #[derive(Debug, Clone, PartialEq, Eq)]

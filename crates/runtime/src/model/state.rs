@@ -49,7 +49,7 @@ pub(crate) struct RememberedRegistration {
 pub(crate) struct StateFull;
 
 impl PluginState {
-    /// Returns what the user decided with `keyway plugins enable` or `disable`; `None`: nothing.
+    /// Returns the user's decision by `keyway plugins enable` or `disable`; `None`: no decision.
     pub(crate) fn decision(&self) -> Option<bool> {
         match (self.disabled, self.enabled) {
             (true, _) => Some(false),
@@ -58,13 +58,13 @@ impl PluginState {
         }
     }
 
-    /// Records or forgets what the user decided.
+    /// Records or removes the user's decision.
     pub(crate) fn set_decision(&mut self, enabled: Option<bool>) {
         self.disabled = enabled == Some(false);
         self.enabled = enabled == Some(true);
     }
 
-    /// Returns what `file` registered as last; `None` for any other file.
+    /// Returns the last registration of `file`; `None` for any other file.
     pub(crate) fn registration_of(&self, file: &FileIdentity) -> Option<&Kind> {
         let registration = self.registration.as_ref()?;
         (registration.file.as_ref() == Some(file)).then_some(&registration.kind)
@@ -75,17 +75,17 @@ impl State {
     /// The most names that are remembered; beyond it, registrations of further names are not.
     pub(crate) const MAX_NAMES: usize = 1024;
 
-    /// Returns what is remembered of `name`.
+    /// Returns the remembered facts of `name`.
     pub(crate) fn plugin(&self, name: &PluginName) -> PluginState {
         self.plugins.get(name).cloned().unwrap_or_default()
     }
 
-    /// Returns every name with what is remembered of it.
+    /// Returns every name with its remembered facts.
     pub(crate) fn plugins(&self) -> impl Iterator<Item = (&PluginName, &PluginState)> {
         self.plugins.iter()
     }
 
-    /// Changes what is remembered of `name`; returns whether anything differs.
+    /// Changes the remembered facts of `name`; returns whether anything differs.
     ///
     /// With [`MAX_NAMES`](Self::MAX_NAMES) names remembered, a new name takes the place of one of which only a registration
     /// is known: decisions and pins of the user are never dropped.

@@ -60,7 +60,7 @@ pub(crate) struct Handle {
     concurrency: Mutex<usize>,
     /// Until when the store's quota is used up, and the failure that said so.
     quota: Mutex<Option<(Instant, keyway::Failure)>>,
-    /// Notified when a call found that the plugin cannot do what it registered for.
+    /// Notified when a call found that the plugin does not support its registered kind.
     unsupported: Notify,
     session: Session,
     client: Client<Transport>,
@@ -315,7 +315,7 @@ impl Handle {
         existing.saturating_sub(self.permits.available_permits())
     }
 
-    /// Resolves when a call found that the plugin cannot do what it registered for.
+    /// Resolves when a call found that the plugin does not support its registered kind.
     ///
     /// # Cancel safety
     ///
@@ -606,7 +606,7 @@ fn overdue(waited: Duration, limit: Duration) -> CallError {
     }
 }
 
-/// Decodes a response when there is memory for it. What travelled is counted already, unless it is small.
+/// Decodes a response when there is memory for it. The encoded bytes are counted already, unless they are few.
 async fn decode<M: Items>(
     undecoded: Undecoded<M>,
     reservation: &Reservation,

@@ -25,7 +25,7 @@ const LAST_OUTPUT_LIMIT: Duration = Duration::from_millis(200);
 /// The longest part of that output that a message repeats, in characters.
 const MAX_LAST_OUTPUT_CHARS: usize = 200;
 
-/// A launched process and the task that reads what it prints.
+/// A launched process and the task that reads its output.
 #[derive(Debug)]
 pub(crate) struct ChildProcess {
     process: Process,
@@ -99,8 +99,8 @@ pub(super) async fn end_gracefully(
     Some(child?.finish(voluntary).await)
 }
 
-/// Ends what is left of a plugin that failed or leaves. Requests that a leaving plugin still works on are finished; then a process
-/// that sees its connection end is about to end by itself, with a status that says more than a signal would.
+/// Ends the rest of a plugin that failed or leaves. Requests that a leaving plugin still works on are finished; then a process
+/// that sees its connection end is about to end by itself, with a status that is more specific than a signal.
 pub(super) async fn end_failed(
     child: Option<ChildProcess>,
     connection: Option<PluginConnection>,
@@ -111,7 +111,7 @@ pub(super) async fn end_failed(
     Some(child?.finish(VOLUNTARY_EXIT).await)
 }
 
-/// Returns what the machine needs to know of the end of a process.
+/// Returns the facts of a process's end that the machine needs.
 pub(super) fn exit(ended: Option<EndedProcess>, last_output: Option<String>) -> Exit {
     let Some(ended) = ended else {
         return Exit::default();

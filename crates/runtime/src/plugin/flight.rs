@@ -285,8 +285,7 @@ impl<R: Keep> Table<R> {
         }
     }
 
-    /// Makes space for one more slot with `len` bytes: drops what is of no further use, and every kept response if that is not
-    /// enough.
+    /// Makes space for one more slot with `len` bytes: drops expired responses, and every kept response if that is not enough.
     fn make_space(&mut self, len: u64, now: &Moment) {
         if self.has_space(len) {
             return;

@@ -30,7 +30,7 @@ pub(crate) trait Actions: Resources {
     /// Begins to launch a process.
     fn launch(&mut self) -> Self::Launch;
 
-    /// Begins to end what exists: in the protocol's order, or what is left after a failure.
+    /// Begins to end process and connection: in the protocol's order, or the rest of them after a failure.
     fn end(
         &mut self,
         child: Option<Self::Child>,
@@ -121,7 +121,7 @@ impl<R: Actions> Machine<R> {
         &self.state
     }
 
-    /// Returns the current state, for the task to wait on what is in it.
+    /// Returns the current state, for the task to wait on its resources.
     pub(crate) fn state_mut(&mut self) -> &mut State<R> {
         &mut self.state
     }
@@ -174,7 +174,7 @@ impl<R: Actions> Machine<R> {
         }
     }
 
-    /// Takes in what happened.
+    /// Handles an event.
     pub(crate) fn handle(&mut self, event: Event<R>, actions: &mut R, now: Instant) {
         match event {
             Event::Desire { desired, is_fresh } => self.desire(desired, is_fresh, actions, now),
@@ -441,7 +441,7 @@ impl<R: Actions> Machine<R> {
         };
     }
 
-    /// Returns how long a start may take, with what precedes the fork.
+    /// Returns the limit for a start, with the steps before the fork.
     fn start_limit(&self) -> Duration {
         PREPARATION_LIMIT + self.start_timeout + WAIT_SLACK
     }
@@ -451,7 +451,7 @@ impl<R: Actions> Machine<R> {
         now + DRAIN_LIMIT + self.start_limit()
     }
 
-    /// Changes what follows a drain that is under way.
+    /// Changes the step after the current drain.
     fn drain_for(&mut self, next: Then, now: Instant) {
         let limit = self.next_start_limit(now);
         if let State::Draining { then, until, .. } = &mut self.state {

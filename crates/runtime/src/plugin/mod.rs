@@ -1,4 +1,4 @@
-//! One plugin: how it is called, what state it is in, and the task that owns it.
+//! One plugin: its calls, its state, and the task that owns it.
 //!
 //! [`connection::open`] makes a plugin of any byte stream, whether its process was launched or connected by itself; from there on
 //! both are the same to the [`PluginTask`] and to its [`Handle`].

@@ -1,4 +1,4 @@
-//! Registrations: what a plugin states about itself. The rules are those of [`keyway_proto::registration`].
+//! Registrations: a plugin's statements about itself. The rules are those of [`keyway_proto::registration`].
 
 use std::time::Duration;
 
@@ -69,7 +69,7 @@ pub(crate) struct Description {
     shareable: bool,
     interactive: bool,
     lists: Option<bool>,
-    /// `true` if it stores what clients write.
+    /// `true` if it stores secrets for clients.
     pub(crate) stores: bool,
     pub(crate) text: String,
     pub(crate) homepage: String,

@@ -45,7 +45,7 @@ impl Actions for Launcher {
         let spawner = self.host.spawner.clone();
         match self.spec() {
             Some(spec) => Box::pin(async move { Launched::start(&spawner, spec).await }),
-            // The machine launches only what has a source; without one there is nothing to wait for.
+            // The machine launches only plugins with a source.
             None => Box::pin(async { Err(LaunchError::Stopping) }),
         }
     }

@@ -46,7 +46,7 @@ impl Retry {
         }
     }
 
-    /// Notes a failure and returns what follows it.
+    /// Records a failure and returns its consequence.
     pub(super) fn failed(&mut self, now: Instant) -> Verdict {
         self.n_failures = self.n_failures.saturating_add(1);
         if self.n_failures >= self.policy.max_failures {

@@ -97,7 +97,7 @@ pub(crate) enum Then {
     Launch,
     /// The desired state.
     Rest,
-    /// A failure; the exit status of the process decides what follows.
+    /// A failure; the exit status of the process decides the next state.
     Failure {
         why: String,
         /// The time of the registration; `None`: never.

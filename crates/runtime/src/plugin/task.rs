@@ -243,7 +243,7 @@ impl PluginTask {
         self.reply_to_waiting();
     }
 
-    /// Records what happened to the plugin. `peer`: the process of an external one.
+    /// Records an event of the plugin. `peer`: the process of an external one.
     fn audit(&self, event: &'static str, peer: Option<&Peer>, detail: &str) {
         let audit = &self.launcher.host.audit;
         audit.plugin(event, self.name(), peer, detail);

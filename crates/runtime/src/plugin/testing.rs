@@ -366,7 +366,7 @@ impl Connected {
         Arc::clone(self.connection.handle())
     }
 
-    /// Returns what the registry shows of it.
+    /// Returns its view in the registry.
     pub(crate) fn view(&self) -> View {
         let registration = Arc::clone(self.connection.registration());
         View {

@@ -1,4 +1,4 @@
-//! Calls of a plugin that stores what clients write.
+//! Calls of a plugin that stores secrets for clients.
 
 use keyway_proto::keyway::store::v1 as store;
 use keyway_rpc::Response;

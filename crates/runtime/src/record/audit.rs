@@ -85,7 +85,7 @@ impl Outcome {
         }
     }
 
-    /// Adds what the request named.
+    /// Adds the subject of the request.
     pub(crate) fn about(self, objects: impl IntoIterator<Item = String>) -> Self {
         Self {
             objects: objects.into_iter().collect(),
@@ -127,7 +127,7 @@ impl Audit {
         audit
     }
 
-    /// Uses another configuration from now on. What is queued is still written to the former file.
+    /// Uses another configuration from now on. Queued lines are still written to the former file.
     pub(crate) fn configure(&self, config: Option<AuditConfig>) {
         let writer = config.map(|config| Arc::new(Writer::start(config)));
         self.writer.store(writer);
@@ -165,12 +165,13 @@ impl Audit {
         ))
     }
 
-    /// As [`record`](Self::record), for what needs no record: nothing is waited for. That it cannot be recorded is logged.
+    /// As [`record`](Self::record), for an action that needs no record: the caller does not wait. That it cannot be recorded is
+    /// logged.
     pub(crate) fn note(&self, action: &'static str, caller: &Caller, outcome: &Outcome) {
         self.append(|| Record::request(action, caller, outcome));
     }
 
-    /// Records what happened to a plugin. `peer`: the process of an external one. That it cannot be recorded is logged.
+    /// Records an event of a plugin. `peer`: the process of an external one. That it cannot be recorded is logged.
     pub(crate) fn plugin(
         &self,
         event: &'static str,

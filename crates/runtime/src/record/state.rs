@@ -39,7 +39,7 @@ impl StateFile {
     ///
     /// The daemon runs without it: an absent file is an empty state, and one that is damaged or that another user could have
     /// written is logged as an error and counts as empty, so that every plugin counts as never seen. Such a file is moved aside,
-    /// because the next write would replace what can still be repaired.
+    /// because the next write would replace a file that can still be repaired.
     pub(crate) fn read(&self) -> State {
         let error = match self.try_read() {
             Ok(state) => return state,
@@ -131,7 +131,7 @@ mod tests {
             fs::write(&file.path, damaged).expect("written");
             assert!(file.try_read().is_err(), "{:.80}", damaged);
             assert_eq!(file.read(), State::default(), "{:.80}", damaged);
-            // What can be repaired outlives the next write.
+            // A file that can be repaired outlives the next write.
             file.write(&State::default()).expect("written");
             let aside = directory.path().join("state.json.damaged");
             assert_eq!(fs::read_to_string(aside).expect("kept"), damaged);

@@ -111,7 +111,7 @@ struct Faults {
 }
 
 impl Faults {
-    /// Returns what makes the response incomplete.
+    /// Returns the reason why the response is incomplete.
     fn violation(&self) -> Option<String> {
         let held = match (self.n_violations, self.n_too_large) {
             (0, 0) => return None,

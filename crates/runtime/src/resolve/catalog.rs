@@ -175,7 +175,7 @@ fn admit(query: &Query, view: &View, permit: &Permit, listed: Listed) -> List {
     List { secrets, gap }
 }
 
-/// Returns the failure of a provider whose list held what may not be in it; logged in one line.
+/// Returns the failure of a provider whose list held inadmissible entries; logged in one line.
 fn violation(view: &View, n_violations: usize) -> Option<Failure> {
     if n_violations == 0 {
         return None;

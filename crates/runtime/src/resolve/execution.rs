@@ -109,7 +109,7 @@ enum EventKind {
     Responded(Admitted),
 }
 
-/// Calls the candidates of `plan` concurrently until the query is decided; what is outstanding then is cancelled.
+/// Calls the candidates of `plan` concurrently until the query is decided; outstanding calls are cancelled then.
 ///
 /// A query for one id is decided as soon as lower ranks cannot matter any more. An interactive provider is called for one id only
 /// after every higher rank has responded that it holds no match.

@@ -1,4 +1,4 @@
-//! Resolving a query: which providers are called, what of their responses counts, and what the caller receives.
+//! Resolution of a query: the providers that are called, the parts of their responses that count, and the caller's result.
 
 pub(crate) mod admit;
 pub(crate) mod catalog;

@@ -1,4 +1,4 @@
-//! A query, and its candidates: the plugins that could hold what it matches, in rank order.
+//! A query, and its candidates: the plugins that could hold a matching secret, in rank order.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -30,7 +30,7 @@ pub(crate) struct Query {
     pub(crate) deadline: Option<Instant>,
     /// `true` if providers may ask the user.
     pub(crate) may_ask_user: bool,
-    /// The memory of the responses, out of what is set aside for them.
+    /// The reservation for the responses in the memory budget.
     pub(crate) reservation: Reservation,
     /// The memory for responses that several callers share.
     pub(crate) budget: Arc<MemoryBudget>,
@@ -105,12 +105,12 @@ fn due(deadline: Instant) -> Instant {
     deadline - (left / 10).min(MAX_LEAD)
 }
 
-/// A plugin that could hold what a query matches.
+/// A plugin that could hold a secret that matches a query.
 #[derive(Debug, Clone)]
 pub(crate) struct Candidate {
     pub(crate) view: Arc<View>,
-    /// The query for this plugin: the ids of both its realm and the query, if one pattern can say it. If its realm is not known,
-    /// the query itself.
+    /// The query for this plugin: the ids of both its realm and the query, if one pattern can express them. If its realm is not
+    /// known, the query itself.
     pub(crate) query: Pattern,
 }
 
@@ -191,7 +191,7 @@ pub(super) enum Membership {
     None,
 }
 
-/// Returns what `view` is to `query`.
+/// Returns the relation of `view` to `query`.
 ///
 /// A plugin of which neither kind nor realm is known may be anything while its first start is awaited. Once that start has failed,
 /// it counts for every id if it is required, and for none otherwise.

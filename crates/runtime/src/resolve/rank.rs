@@ -29,7 +29,7 @@ pub(crate) enum Response<V> {
     Pending,
 }
 
-/// A provider that could hold an id, and what it said about that id.
+/// A provider that could hold an id, and its response about that id.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Candidate<'a, V> {
     pub(crate) rank: Rank,
@@ -136,7 +136,7 @@ pub(crate) enum Gap {
     Others,
 }
 
-/// A provider whose realm overlaps a pattern, and what it returned for that pattern.
+/// A provider whose realm overlaps a pattern, and its response to that pattern.
 #[derive(Debug, Clone)]
 pub(crate) struct PatternCandidate<'a, V> {
     pub(crate) rank: Rank,

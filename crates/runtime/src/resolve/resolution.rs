@@ -1,4 +1,4 @@
-//! From responses to a result: ranking, and what the client receives.
+//! From responses to a result: ranking, and the client's response.
 
 use std::collections::BTreeMap;
 
@@ -54,7 +54,7 @@ impl<'a> RankedResponses<'a> {
         )
     }
 
-    /// Returns the candidates and what they returned.
+    /// Returns the candidates and their responses.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&'a Candidate, Option<&'a Admitted>)> {
         self.0.iter().copied()
     }

@@ -1,4 +1,4 @@
-//! Writes: the plugin that takes one, whether a query would return what it stores, and the error of one that failed.
+//! Writes: the plugin that takes one, the check that a query returns the stored value, and the error of a failed one.
 
 use std::sync::Arc;
 
@@ -150,8 +150,8 @@ fn unwritten(failure: &Failure) -> Error {
     )
 }
 
-/// Checks that a query for `id` would return what `target` stores: no provider of a higher or of its own rank lists the id. None is
-/// prompted. A provider that failed or cannot list may hold it.
+/// Checks that a query for `id` would return the value of `target`: no provider of a higher or of its own rank lists the id. None
+/// is prompted. A provider that failed or cannot list may hold it.
 ///
 /// # Errors
 ///
@@ -268,7 +268,7 @@ pub(crate) fn failed(
     with_failures(Error::unavailable(message), &[failure])
 }
 
-/// Returns the failure of the plugin in a failed write; `None` if the plugin did what it should.
+/// Returns the failure of the plugin in a failed write; `None` if the plugin is not at fault.
 pub(crate) fn failure_to_report(
     view: &View,
     expected: &Expected,

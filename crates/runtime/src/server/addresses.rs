@@ -10,7 +10,7 @@ use super::socket::{ListenError, Reach, Socket};
 use crate::config::Config;
 
 /// Listens at every address of [`Config::listen`], or at the `inherited` sockets instead if there are any, and at the addresses of
-/// [`Config::listen_also`] that are free. What keeps the daemon from one of the latter is logged.
+/// [`Config::listen_also`] that are free. The reason why it does not listen at one of the latter is logged.
 pub(crate) fn bind_all(
     config: &Config,
     inherited: Vec<UnixListener>,

@@ -32,7 +32,7 @@ pub(crate) struct Socket {
     file: Option<Arc<SocketFile>>,
 }
 
-/// Says whether other users may ever reach a socket by its path.
+/// The users that may ever reach a socket by its path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reach {
     /// Never: it is at a default address.

@@ -70,7 +70,7 @@ impl ChildStep {
         Self::Execute,
     ];
 
-    /// Returns what was tried, for an error.
+    /// Returns the attempted step, for an error.
     pub(crate) fn what(self) -> &'static str {
         match self {
             Self::ParentDeath => "tie the process to the daemon's life",
@@ -126,9 +126,8 @@ pub(crate) fn block_signals() {
 }
 
 /// Forks a child that becomes `image` in a process group of its own, with its socket at descriptor 3. It inherits nothing else
-/// beyond its standard streams and what the image names, ignores and blocks no signal, has the limit of descriptors that
-/// the daemon was started with, is killed by the kernel when the
-/// calling thread ends, and leaves no core file behind.
+/// beyond its standard streams and the descriptors of the image, ignores and blocks no signal, has the limit of descriptors that
+/// the daemon was started with, is killed by the kernel when the calling thread ends, and leaves no core file behind.
 ///
 /// Returns at once; whether the image was executed is reported through the pipe in `descriptors`. The caller must have
 /// [blocked its signals](block_signals), must live as long as the child is to live, and reaps the child.
@@ -146,7 +145,7 @@ pub(crate) fn fork_plugin(image: &Image, descriptors: &Descriptors) -> io::Resul
     }
 }
 
-/// Converts what `fork` has returned in the parent. To be called before any other system call.
+/// Converts the result of `fork` in the parent. To be called before any other system call.
 pub(super) fn forked(pid: libc::pid_t) -> io::Result<Pid> {
     match pid {
         // `Pid::from_raw` takes no negative number.
@@ -185,7 +184,7 @@ fn enter(image: &Image, descriptors: &Descriptors, parent: Pid) -> Result<(), Ch
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
         .map_err(io::Error::from)
         .map_err(at(ChildStep::ParentDeath))?;
-    // The parent may have died before the line above took effect; then no signal would ever be sent.
+    // The parent may have ended before the line above took effect; then no signal would ever be sent.
     if getppid() != Some(parent) {
         let gone = io::Error::from_raw_os_error(libc::ESRCH);
         return Err(at(ChildStep::ParentDeath)(gone));
@@ -261,7 +260,7 @@ fn check(result: libc::c_int) -> io::Result<()> {
     }
 }
 
-/// Has this process ignore a signal that nothing here uses, for a test of what children inherit.
+/// Has this process ignore a signal that nothing here uses, for a test of the dispositions that children inherit.
 #[cfg(test)]
 pub(crate) fn ignore_user_signal() {
     // SAFETY: ignoring a signal runs no code.

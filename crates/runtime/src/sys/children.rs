@@ -1,4 +1,4 @@
-//! Children that this process did not fork: what its plugins left behind.
+//! Children that this process did not fork: processes that its plugins left behind.
 
 use std::io;
 

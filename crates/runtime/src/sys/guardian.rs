@@ -1,6 +1,6 @@
 //! The guardian process, which kills process groups when the daemon is gone.
 //!
-//! As in [`child`](super::child), what runs after the fork makes plain system calls on its own stack.
+//! As in [`child`](super::child), the code after the fork makes plain system calls on its own stack.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};

@@ -1,4 +1,4 @@
-//! The only `unsafe` code of this crate, and what it needs: system calls.
+//! The only `unsafe` code of this crate: system calls, and their parts.
 //!
 //! - [`ancestry`]: whether a process descends from this one;
 //! - [`child`]: `fork`, `dup2` to a fixed number and `close_range`, for starting processes;

@@ -228,8 +228,8 @@ fn hostile(motif: &[&str]) -> Pattern {
         .unwrap()
 }
 
-/// Checks that the operations that must be exact on every pair of patterns stay within their steps, and returns what the
-/// intersection took.
+/// Checks that the operations that must be exact on every pair of patterns stay within their steps, and returns the steps of the
+/// intersection.
 fn count_steps(p: &Pattern, q: &Pattern) -> usize {
     let (left, right) = (elements(p.as_str()), elements(q.as_str()));
     let overlaps = overlap::overlaps(&left, &right, &mut Steps::default());

@@ -148,7 +148,7 @@ impl Pattern {
     }
 }
 
-/// Returns what the methods of [`Pattern`] return, with the steps counted. Patterns within their limits never take too many
+/// Return the results of the methods of [`Pattern`], with the steps counted. Patterns within their limits never take too many
 /// steps for the first three; the value for that case is the one that grants nothing.
 fn matches(pattern: &str, id: &str, steps: &mut Steps) -> bool {
     overlap::matches(pattern, id, steps).unwrap_or(false)

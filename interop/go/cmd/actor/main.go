@@ -81,7 +81,7 @@ func serve(control, data string) error {
 			out.send(reply{ID: c.ID, Saw: "done"})
 			continue
 		}
-		// Commands run concurrently; each waits for what it needs.
+		// Commands run concurrently; each waits for its own events.
 		go func(e *end) {
 			r := e.perform(c)
 			r.ID = c.ID

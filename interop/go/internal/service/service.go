@@ -55,7 +55,7 @@ func Handle[I, O any](mux *http.ServeMux, procedure string, handle func(context.
 	mux.Handle(procedure, Handler(procedure, handle))
 }
 
-// Handler is what Handle serves.
+// Handler is the function that Handle serves.
 func Handler[I, O any](procedure string, handle func(context.Context, *I) (*O, error)) http.Handler {
 	return connect.NewUnaryHandler(procedure,
 		func(ctx context.Context, request *connect.Request[I]) (*connect.Response[O], error) {

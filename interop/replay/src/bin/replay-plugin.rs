@@ -1,5 +1,4 @@
-//! A launched plugin that plays a recording. The environment says which, how it
-//! is cut, and where to write what came of it.
+//! A launched plugin that plays a recording. The environment names the recording, its cut, and the file for the result.
 
 use std::process::ExitCode;
 

@@ -219,8 +219,8 @@ impl Index {
         count
     }
 
-    /// Drops what exceeds the retention: of each secret the oldest versions, removed ones first, and removed versions whose time
-    /// has passed.
+    /// Drops the versions that exceed the retention: of each secret the oldest versions, removed ones first, and removed versions
+    /// whose time has passed.
     pub(super) fn retain(&mut self, retention: Retention) {
         let now = now_ms();
         let limit = u64::try_from(retention.removed_for.as_millis()).unwrap_or(u64::MAX);

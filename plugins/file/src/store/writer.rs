@@ -175,7 +175,7 @@ impl Store {
         Ok(Record::new(version, value.len(), file, digest(&sealed)))
     }
 
-    /// Writes the index, without what exceeds the retention, and then removes the files that it does not list.
+    /// Writes the index, without the versions that exceed the retention, and then removes the files that it does not list.
     fn commit(&self, transaction: &Transaction, mut index: Index) -> Result<(), StoreError> {
         index.retain(self.retention());
         let sealed = cipher::encrypt(&transaction.recipients, &index.to_text());
@@ -185,7 +185,7 @@ impl Store {
     }
 
     /// Removes value files that the index does not list, and temporary files of crashed writers. The new state is already
-    /// durable, so the next writer removes what cannot be removed now.
+    /// durable, so the next writer removes the files that cannot be removed now.
     fn remove_unused(&self, index: &Index) {
         let in_use = index.files();
         let values = private::names(&self.values_dir()).unwrap_or_default();

@@ -189,7 +189,7 @@ async fn a_reused_pid_grants_nothing() {
     let patterns = query("db/password");
     let peer = reused(plugin.pid());
     assert_eq!(gate.code(&peer, &Action::Resolve(&patterns)).await, None);
-    // And as if it were that of a program of the user: what has ended changes nothing.
+    // And as if it were that of a program of the user: an ended process changes nothing.
     let peer = reused(getpid());
     assert_eq!(gate.code(&peer, &STOP).await, Some(Code::PermissionDenied));
 }

@@ -83,7 +83,7 @@ async fn l15_exactly_descriptor_3_is_inherited() {
     );
     assert!(targets[0].starts_with("socket:"), "{text}");
     assert_eq!(targets[1], "/dev/null");
-    // What it prints is read, whichever stream it uses.
+    // Its output is read, whichever stream it uses.
     assert!(targets[2].starts_with("pipe:"), "{text}");
     assert_eq!(targets[2], targets[3]);
 }

@@ -10,7 +10,7 @@ use crate::model::{FileIdentity, PluginName};
 /// Larger files are not compared.
 const MAX_LEN: u64 = 64 * 1024 * 1024;
 
-/// Finds plugins with the same bytes. What was compared once is not read again while neither file changes.
+/// Finds plugins with the same bytes. Files that were compared once are not read again while neither changes.
 #[derive(Debug, Default)]
 pub(crate) struct Copies {
     compared: HashMap<(FileKey, FileKey), bool>,
@@ -56,7 +56,7 @@ impl Copies {
                 }
             }
         }
-        // What concerns former versions of files is forgotten.
+        // Results of former versions of files are dropped.
         self.compared = compared;
         found
     }

@@ -1,6 +1,6 @@
 //! Names that packages and editors leave beside a file.
 
-/// Returns whether a file of this name is what was there before, or is about to be there: a backup, a half-written file or a
+/// Returns whether a file of this name is a former or a coming version of another: a backup, a half-written file or a
 /// leftover of a package manager. Such a copy of a plugin must not run beside it.
 pub(super) fn is_backup(file_name: &str) -> bool {
     let is_of_editor = file_name.ends_with('~')

@@ -23,7 +23,7 @@ struct Place {
 }
 
 impl Place {
-    /// Watches `plugins`, after `prepare` has put there what there was before.
+    /// Watches `plugins`, after `prepare` has put the initial files there.
     fn prepared(prepare: impl FnOnce(&Path)) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         prepare(directory.path());

@@ -18,7 +18,7 @@ use crate::plugin::resources::Outcome;
 use crate::plugin::state::{State, Then};
 
 impl PluginTask {
-    /// Takes in the next thing that happened to what the state holds.
+    /// Handles the next event of the state's resources.
     pub(super) async fn on_outcome(&mut self, outcome: Outcome) {
         match outcome {
             Outcome::Launched(Ok(launched)) => self.launched(launched),

@@ -150,7 +150,7 @@ impl PluginTask {
         }
     }
 
-    /// Returns what is missing, and the way out that exists: a listed module cannot be disabled.
+    /// Returns the missing part, and a remedy: a listed module cannot be disabled.
     fn absence(&self) -> String {
         let what = "neither an executable nor a connection of this name exists";
         if self.launcher.settings.is_listed_module {
@@ -210,9 +210,8 @@ impl PluginTask {
         }
     }
 
-    /// Returns what it is, as far as is known: what it registered as, else what its file registered as last, else what the
-    /// configuration says, else what its name was last known for. The last does not count for a file whose first registration is
-    /// awaited.
+    /// Returns its kind and realm as far as they are known: those of its registration, else of its file's last one, else of the
+    /// configuration, else those last known for its name. The last does not count for a file whose first registration is awaited.
     fn kind(&self, availability: &Availability) -> Option<Kind> {
         if let Some(registration) = self.current_registration() {
             return Some(registration.kind.clone());

@@ -135,7 +135,7 @@ fn launch_failed(task: &mut PluginTask) {
     task.feed(Event::LaunchFailed(LaunchFailure::Failed { why }));
 }
 
-/// The state, what a query meets, and the message.
+/// The state, its meaning for a query, and the message.
 fn seen(view: &View) -> (PluginState, &'static str, &str) {
     let availability = match &view.availability {
         Availability::Running(_) => "called",
@@ -308,13 +308,17 @@ async fn an_external_plugin_is_published_while_it_is_connected() {
     assert_eq!((view.class, view.pid), (Class::External, own));
     assert_eq!(daemon.realm().as_deref(), Some("vault/**"));
     assert_eq!(view.version(), "v1");
-    // It leaves: what it was is remembered.
+    // It leaves: its kind and realm are remembered.
     task.feed(Event::Ended {
         why: "connection closed by the plugin".into(),
         suspended_until: None,
     });
     let view = daemon.view();
-    assert_eq!(view.state, PluginState::Absent, "it counts as what follows");
+    assert_eq!(
+        view.state,
+        PluginState::Absent,
+        "it counts as the next state"
+    );
     task.external = None;
     task.feed(Event::Drained(Exit::default()));
     let view = daemon.view();

@@ -24,7 +24,7 @@ impl PluginTask {
         let has_failed = self.machine.desired() == &Desired::Run
             && matches!(self.machine.state(), State::Idle(_));
         let is_fresh = old.needs_fresh_process(&settings)
-            // What failed may succeed with any other setting.
+            // A failed start may succeed with any other setting.
             || (has_failed && old != settings);
         let is_other_file = self.replace_source(update.source);
         if let State::Running { connection, .. } = self.machine.state() {

@@ -142,7 +142,7 @@ impl LogFile {
 }
 
 impl Opened {
-    /// Appends lines. What a full disk takes of them is cut off again.
+    /// Appends lines. A part of a line that a full disk has taken is cut off again.
     fn append(&mut self, lines: &[u8]) -> io::Result<()> {
         let result = self.file.write_all(lines);
         match result {

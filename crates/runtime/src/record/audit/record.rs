@@ -19,13 +19,13 @@ pub(super) struct Record<'a> {
     /// The id of the request, as in the daemon's log; absent for an event of a plugin.
     #[serde(skip_serializing_if = "Option::is_none")]
     request_id: Option<String>,
-    /// The requested action (`get`, `list`, `authorize`, `enable`, ...), or what happened to a plugin (`register`, `refuse`, ...).
+    /// The requested action (`get`, `list`, `authorize`, `enable`, ...), or the event of a plugin (`register`, `refuse`, ...).
     action: &'static str,
     patterns: &'a [String],
     /// The plugin that the record is about.
     #[serde(skip_serializing_if = "Option::is_none")]
     plugin: Option<&'a str>,
-    /// More about what happened to the plugin: its realm, or why it was refused.
+    /// Details of the plugin's event: its realm, or why it was refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -121,7 +121,7 @@ impl<'a> Record<'a> {
         .line()
     }
 
-    /// Returns the line of what happened to a plugin. `peer`: the process of an external one.
+    /// Returns the line of a plugin's event. `peer`: the process of an external one.
     pub(super) fn plugin(
         event: &'static str,
         name: &PluginName,
@@ -138,7 +138,7 @@ impl<'a> Record<'a> {
         .line()
     }
 
-    /// Returns the line of what the daemon does.
+    /// Returns the line of an event of the daemon.
     pub(super) fn daemon(event: &'static str) -> Vec<u8> {
         Record::new(event, None).line()
     }

@@ -89,7 +89,7 @@ async fn a_record_names_the_providers_and_at_most_64_ids() {
     let vault = "vault".parse().expect("a name");
     audit.plugin("refuse", &vault, None, "another file");
     let recorded = audit.record("list", &caller(), || outcome).await;
-    recorded.expect("recorded, and with it what came before");
+    recorded.expect("recorded, and all earlier lines with it");
     let lines = lines(&path);
     assert_eq!(lines[0]["outcome"], "refused");
     assert_eq!(lines[1]["ids"].as_array().map(Vec::len), Some(64));

@@ -72,7 +72,7 @@ impl Writer {
         Self::without_thread(config)
     }
 
-    /// Queues a line. If requests are refused without their record, returns what resolves when it is written.
+    /// Queues a line. If requests are refused without their record, returns a future that resolves when it is written.
     pub(super) fn push(&self, line: &[u8]) -> Option<oneshot::Receiver<()>> {
         match self.0.config.on_failure {
             AuditFailure::Refuse => Some(self.push_and_wait(line)),
@@ -83,7 +83,7 @@ impl Writer {
         }
     }
 
-    /// Queues a line, and returns what resolves when it is written; with an error if it is lost.
+    /// Queues a line, and returns a future that resolves when it is written; with an error if it is lost.
     pub(super) fn push_and_wait(&self, line: &[u8]) -> oneshot::Receiver<()> {
         let (written, waiting) = oneshot::channel();
         self.0.push(line, Some(written));
@@ -127,7 +127,7 @@ impl Shared {
 
     fn serve(&self) {
         let mut file = LogFile::new(self.config.clone());
-        // What is wrong with the file is reported before the first record.
+        // A fault of the file is reported before the first record.
         if let Err(error) = file.open() {
             self.failed(&with_causes(&error), 0);
         }

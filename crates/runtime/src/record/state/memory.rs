@@ -23,7 +23,7 @@ const CLOSE_LIMIT: Duration = Duration::from_secs(1);
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
 /// The state of a running daemon. Reading and changing it never waits for the disk: a thread of its own writes the newest
-/// state, and changes that come while it writes share the next write. What could not be written is written again later.
+/// state, and changes that come while it writes share the next write. A failed write is repeated later.
 #[derive(Debug)]
 pub(crate) struct Memory {
     shared: Arc<Shared>,
@@ -92,17 +92,17 @@ impl Memory {
         })
     }
 
-    /// Returns what is remembered now.
+    /// Returns the current state.
     pub(crate) fn state(&self) -> State {
         self.shared.lock().state.clone()
     }
 
-    /// Returns what is remembered of `name`.
+    /// Returns the remembered facts of `name`.
     pub(crate) fn plugin(&self, name: &PluginName) -> PluginState {
         self.shared.lock().state.plugin(name)
     }
 
-    /// Changes what is remembered of `name`; returns whether anything differs.
+    /// Changes the remembered facts of `name`; returns whether anything differs.
     ///
     /// # Errors
     ///

@@ -36,7 +36,7 @@ pub(super) enum State {
     CannotList,
     /// INVALID: the store cannot hold the id; a failure for a pattern.
     Invalid,
-    /// Returned the first half of what it holds, and said so or added an id outside its realm.
+    /// Returned the first half of its secrets, and reported that or added an id outside its realm.
     Incomplete,
     /// The call is in flight.
     InFlight,
@@ -109,7 +109,7 @@ impl Provider {
         }
     }
 
-    /// Returns the patterns of the provider and what cuts them, as far as the daemon knows them; `None`: no candidate for
+    /// Returns the patterns of the provider and their limits, as far as the daemon knows them; `None`: no candidate for
     /// any id.
     pub(super) fn known_realm(&self) -> Option<(Vec<Pattern>, Option<Vec<Pattern>>)> {
         let everything = || vec![Pattern::everything()];

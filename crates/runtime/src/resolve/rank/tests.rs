@@ -221,7 +221,7 @@ fn realms(providers: &[Provider]) -> Vec<Option<Realm>> {
         .collect()
 }
 
-/// The providers whose realm overlaps `query`, in order, with what counts of their responses.
+/// The providers whose realm overlaps `query`, in order, with the parts of their responses that count.
 fn pattern_candidates<'a>(
     providers: &'a [Provider],
     realms: &'a [Option<Realm>],

@@ -10,7 +10,7 @@ use crate::plugin::testing::{envelope, failed, name, settings, view};
 use crate::plugin::{Availability, View};
 use crate::registry::Snapshot;
 
-/// Providers, each with what it returned.
+/// Providers, each with its response.
 struct Case {
     text: &'static str,
     views: Vec<View>,

@@ -1,4 +1,4 @@
-//! Which plugin takes a write, what refuses one, and what a client receives of a failed one.
+//! The plugin that takes a write, the refusals, and the error that a client receives.
 
 use std::time::Duration;
 
@@ -265,7 +265,7 @@ async fn a_version_that_does_not_fit_reaches_the_client_with_the_current_one() {
         assert_eq!((error.code(), error.message()), (code, message));
         let refusal = Refusal::of_error(&error).expect("a refusal");
         assert_eq!(refusal.current_version(), current);
-        assert_eq!(failure, None, "the plugin did what it should");
+        assert_eq!(failure, None, "the plugin is not at fault");
     }
 }
 

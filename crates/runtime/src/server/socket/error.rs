@@ -32,7 +32,7 @@ pub enum ListenError {
     Inherited {
         /// The step that failed.
         what: &'static str,
-        /// The error of the operating system, or what is wrong with the socket.
+        /// The error of the operating system, or the fault of the socket.
         source: io::Error,
     },
     /// The operating system returned an error.

@@ -21,7 +21,7 @@ pub(crate) struct SocketFile {
     inode: (u64, u64),
     /// The directories that were made for it.
     made: Vec<PathBuf>,
-    /// Says whether other users may ever reach it.
+    /// The users that may ever reach it.
     reach: Reach,
 }
 

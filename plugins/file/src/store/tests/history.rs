@@ -1,4 +1,4 @@
-//! Versions: what a removal keeps, what brings it back, and which writes are refused.
+//! Versions: those that a removal keeps, their restoration, and writes that are refused.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -134,7 +134,7 @@ async fn a_pinned_script_is_read_from_its_copy_by_its_interpreter() {
             .and_then(|line| line.strip_prefix("/proc/self/fd/"))
             .and_then(|line| line.strip_suffix(" 0"))
             .unwrap_or_else(|| panic!("{text}"));
-        // Its streams, its socket and its text are all that it inherits; one more is what `ls` reads.
+        // It inherits its streams, its socket and its text; one more is the directory that `ls` reads.
         let inherited: Vec<&str> = lines
             .filter(|line| ["0", "1", "2", "3", number].contains(line))
             .collect();
@@ -325,7 +325,7 @@ async fn a_file_that_is_still_written_is_waited_for_within_a_limit() {
     }
 }
 
-/// Holds up what creates a memory file, until the test opens it.
+/// Blocks the creation of a memory file until the test opens the gate.
 static GATE_IS_OPEN: (Mutex<bool>, Condvar) = (Mutex::new(false), Condvar::new());
 
 /// Opens the gate, also if the test fails: the runtime waits for the thread behind it.
