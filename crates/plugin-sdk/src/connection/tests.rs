@@ -267,7 +267,7 @@ async fn a_response_that_is_not_http_is_a_failed_registration_with_its_cause() {
     let error = plugin.await.unwrap().unwrap_err();
     assert!(matches!(error, RegisterError::Failed { .. }), "{error}");
     keyway_test_support::assert_causes_said_once(&error);
-    let text = keyway_local::with_causes(&error);
+    let text = with_causes(&error);
     assert!(
         text.starts_with("the registration of `p` failed: unavailable: "),
         "{text}"
