@@ -133,7 +133,7 @@ impl Daemon {
         })
     }
 
-    /// Sets how the configuration is read again by a reload. Without it, a reload only looks for changed plugins.
+    /// Sets how the configuration is read again by a reload. Without it, a reload only scans for changed plugins.
     #[must_use]
     pub fn on_reload(
         mut self,

@@ -21,7 +21,7 @@ pub(crate) struct Successor(pub(crate) Option<Arc<View>>);
 /// The completeness of the snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Discovery {
-    /// The plugin directories are being looked at for the first time.
+    /// The plugin directories are being scanned for the first time.
     UnderWay,
     /// That takes too long: a file system hangs.
     Overdue,
@@ -57,7 +57,7 @@ impl Registry {
         self.discovery.send_replace(discovery);
     }
 
-    /// Waits for the first look at the plugin directories, and returns its result: complete or overdue.
+    /// Waits for the first scan of the plugin directories, and returns its result: complete or overdue.
     ///
     /// # Cancel safety
     ///

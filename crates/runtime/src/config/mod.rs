@@ -55,7 +55,7 @@ pub struct Config {
     /// Directories whose executables are launched as they appear; the first one that has a name wins it.
     pub plugin_dirs: Vec<PathBuf>,
     /// Directories whose executables are launched if the configuration mentions their name or the user enabled them. They are
-    /// looked at before [`plugin_dirs`](Self::plugin_dirs).
+    /// scanned before [`plugin_dirs`](Self::plugin_dirs).
     pub available_dirs: Vec<PathBuf>,
     /// `true` if changes in those directories are noticed at once (default: true), or by a reload only.
     pub watch: bool,

@@ -15,7 +15,7 @@ use crate::model::name::{ParsePluginNameError, PluginName};
 
 pub(crate) use copies::Copies;
 
-/// The findings of a look into the plugin directories.
+/// The findings of a scan of the plugin directories.
 #[derive(Debug, Default)]
 pub(crate) struct Discovery {
     /// The plugins to launch, by name: the path as found, symbolic links not resolved.

@@ -1,4 +1,4 @@
-//! Reloads and changes on disk: a look at files and configuration, and the steps that follow from it.
+//! Reloads and changes on disk: a scan of files and configuration, and the steps that follow from it.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -9,89 +9,89 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::changes::DiskChanges;
-use super::look::{Found, Looked};
-use super::{Done, LookUnderWay, Manager, ReloadReply, ReloadReport, external, reconcile};
+use super::scan::{Found, ScanResult};
+use super::{Done, RunningScan, Manager, ReloadReply, ReloadReport, external, reconcile};
 use crate::config::{Config, ConfigError, Difference, Settings};
 use crate::model::PluginName;
 use crate::plugin::{Availability, Command};
 use crate::registry::Discovery;
 
 /// Limit for reading the files. They are read in milliseconds, unless a file system hangs.
-const LOOK_LIMIT: Duration = Duration::from_secs(10);
+const SCAN_LIMIT: Duration = Duration::from_secs(10);
 
 impl Manager {
-    /// Takes in a reload. Behind a look that hangs it fails at once.
+    /// Starts a reload. Behind a scan that hangs it fails at once.
     pub(super) fn reload(&mut self, reply: ReloadReply) {
-        if matches!(&self.look, Some(look) if look.overdue_at.is_none()) {
-            return fail([reply], ConfigError::TimedOut { limit: LOOK_LIMIT });
+        if matches!(&self.scan, Some(scan) if scan.overdue_at.is_none()) {
+            return fail([reply], ConfigError::TimedOut { limit: SCAN_LIMIT });
         }
         self.reloads.push(reply);
-        self.look();
+        self.start_scan();
     }
 
-    /// Begins a look at the disk, for all reloads that wait, unless one is under way.
-    pub(super) fn look(&mut self) {
-        if self.look.is_some() {
+    /// Begins a scan, for all reloads that wait, unless one runs.
+    pub(super) fn start_scan(&mut self) {
+        if self.scan.is_some() {
             return;
         }
         self.has_changed = false;
         let replies = std::mem::take(&mut self.reloads);
         let read_config = (!replies.is_empty()).then(|| Arc::clone(&self.read_config));
-        self.look = Some(LookUnderWay {
+        self.scan = Some(RunningScan {
             replies,
-            overdue_at: Some(Instant::now() + LOOK_LIMIT),
+            overdue_at: Some(Instant::now() + SCAN_LIMIT),
         });
         let config = self.settings.load().config.clone();
-        let looker = Arc::clone(&self.looker);
+        let scanner = Arc::clone(&self.scanner);
         let mut changes = std::mem::replace(&mut self.changes, DiskChanges::new());
         self.work.spawn_blocking(move || {
-            let looked = looker.look(read_config.as_ref(), config, &mut changes);
-            Done::Looked(looked, changes)
+            let result = scanner.scan(read_config.as_ref(), config, &mut changes);
+            Done::Scanned(result, changes)
         });
     }
 
-    /// The look under way takes too long: the reloads that wait for it fail. The thread that looks cannot be stopped.
-    pub(super) fn look_overdue(&mut self) {
-        let Some(look) = &mut self.look else {
+    /// The running scan takes too long: the reloads that wait for it fail. The thread that scans cannot be stopped.
+    pub(super) fn scan_overdue(&mut self) {
+        let Some(scan) = &mut self.scan else {
             return;
         };
-        look.overdue_at = None;
-        let replies = look.replies.drain(..).chain(self.reloads.drain(..));
-        let error = ConfigError::TimedOut { limit: LOOK_LIMIT };
-        tracing::error!(%error, "plugins not looked for: they are started, stopped and replaced when the disk responds");
+        scan.overdue_at = None;
+        let replies = scan.replies.drain(..).chain(self.reloads.drain(..));
+        let error = ConfigError::TimedOut { limit: SCAN_LIMIT };
+        tracing::error!(%error, "scan of the plugin directories overdue: plugins are started, stopped and replaced when the disk responds");
         fail(replies, error);
     }
 
     pub(super) fn disk_changed(&mut self) {
         self.has_changed = true;
-        self.look();
+        self.start_scan();
     }
 
-    pub(super) fn looked(&mut self, looked: Looked) {
-        let Some(LookUnderWay {
+    pub(super) fn scanned(&mut self, result: ScanResult) {
+        let Some(RunningScan {
             replies,
             overdue_at,
-        }) = self.look.take()
+        }) = self.scan.take()
         else {
             return;
         };
-        match looked {
-            Looked::Failed(error) => {
+        match result {
+            ScanResult::Failed(error) => {
                 tracing::error!(error = %with_causes(&error), "reload failed; the former configuration stays in force");
                 fail(replies, error);
             }
             // Its reload has failed, so the former configuration stays in force.
-            Looked::Found {
+            ScanResult::Found {
                 config: Some(_), ..
             } if overdue_at.is_none() => {
                 self.has_changed = true;
             }
-            Looked::Found { config, found } => {
+            ScanResult::Found { config, found } => {
                 self.found(config.map(|config| *config), found, replies)
             }
         }
         if !self.reloads.is_empty() || self.has_changed {
-            self.look();
+            self.start_scan();
         }
     }
 
@@ -140,7 +140,7 @@ impl Manager {
         self.reply_when_settled(report, replies);
     }
 
-    /// Makes the plugins those that the first look found.
+    /// Makes the plugins those that the first scan found.
     fn found_first(&mut self, found: Found, settings: &Arc<Settings>) {
         self.take_over(found, settings);
         for problem in &self.problems {

@@ -8,7 +8,7 @@ mod discovery;
 mod disk;
 mod external;
 mod handle;
-mod look;
+mod scan;
 mod reconcile;
 mod report;
 mod trust;
@@ -23,7 +23,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use self::changes::DiskChanges;
-use self::look::{Looked, Looker};
+use self::scan::{ScanResult, Scanner};
 use self::reconcile::Sources;
 use crate::config::{Config, ConfigError, Current, Settings};
 use crate::launch::{Checksum, LaunchError};
@@ -52,29 +52,29 @@ pub(crate) struct Manager {
     read_config: ReadConfig,
     requests: mpsc::Receiver<Request>,
     plugins: BTreeMap<PluginName, CommandSender>,
-    /// The executables that the last look at the disk found.
+    /// The executables that the last scan found.
     sources: Sources,
     tasks: JoinSet<(PluginName, Vec<Arrival>)>,
     work: JoinSet<Done>,
-    /// The look at the disk that is under way.
-    look: Option<LookUnderWay>,
-    /// `true` if a look has found plugins, or nothing.
+    /// The running scan.
+    scan: Option<RunningScan>,
+    /// `true` once a scan was complete.
     has_found: bool,
-    /// Reloads that wait for the look after this one.
+    /// Reloads that wait for the scan after this one.
     reloads: Vec<ReloadReply>,
-    /// `true` if something changed on disk since the look under way began.
+    /// `true` if something changed on disk since the running scan began.
     has_changed: bool,
-    /// With the look, while one is under way.
+    /// With the scan, while one runs.
     changes: DiskChanges,
-    looker: Arc<Looker>,
-    /// Files that the last look skipped.
+    scanner: Arc<Scanner>,
+    /// Files that the last scan skipped.
     problems: Vec<String>,
-    /// Probable mistakes that the last look found.
+    /// Probable mistakes that the last scan found.
     warnings: Vec<String>,
 }
 
-/// A look at the disk that is under way.
-struct LookUnderWay {
+/// A running scan.
+struct RunningScan {
     /// The reloads that wait for it.
     replies: Vec<ReloadReply>,
     /// The time when they have waited too long; `None` after that.
@@ -83,7 +83,7 @@ struct LookUnderWay {
 
 /// Work that took time and is done.
 enum Done {
-    Looked(Looked, DiskChanges),
+    ScanResult(ScanResult, DiskChanges),
     Hashed(PluginName, Result<Checksum, LaunchError>, TrustReply),
     Nothing,
 }
@@ -107,12 +107,12 @@ impl Manager {
             sources: Sources::new(),
             tasks: JoinSet::new(),
             work: JoinSet::new(),
-            look: None,
+            scan: None,
             has_found: false,
             reloads: Vec::new(),
             has_changed: false,
             changes: DiskChanges::new(),
-            looker: Looker::new(memory),
+            scanner: Scanner::new(memory),
             problems: Vec::new(),
             warnings: Vec::new(),
         }
@@ -130,24 +130,24 @@ impl Manager {
     ///
     /// If the future is dropped, no finding is lost.
     pub(crate) async fn start(&mut self) {
-        self.look();
-        while let Some(LookUnderWay { overdue_at, .. }) = self.look {
+        self.start_scan();
+        while let Some(RunningScan { overdue_at, .. }) = self.scan {
             tokio::select! {
                 Some(done) = self.work.join_next() => self.work_done(done),
                 () = until(overdue_at) => {
                     self.registry.set_discovery(Discovery::Overdue);
-                    return self.look_overdue();
+                    return self.scan_overdue();
                 }
             }
         }
-        // Also after a look that panicked: the next reload looks again.
+        // Also after a scan that panicked: the next reload scans again.
         self.registry.set_discovery(Discovery::Complete);
     }
 
     /// Returns the probable mistakes in settings and files.
     fn all_warnings(&self, settings: &Settings) -> Vec<String> {
         let snapshot = self.registry.snapshot();
-        let mut warnings = look::warnings(settings, &self.sources, &snapshot, &self.host.memory);
+        let mut warnings = scan::warnings(settings, &self.sources, &snapshot, &self.host.memory);
         warnings.extend(self.warnings.iter().cloned());
         warnings
     }
@@ -156,15 +156,15 @@ impl Manager {
     pub(crate) async fn run(mut self, stop: impl Future<Output = ()>) {
         let mut stop = std::pin::pin!(stop);
         loop {
-            let overdue_at = self.look.as_ref().and_then(|look| look.overdue_at);
+            let overdue_at = self.scan.as_ref().and_then(|scan| scan.overdue_at);
             tokio::select! {
                 biased;
                 () = &mut stop => break,
                 Some(request) = self.requests.recv() => self.serve(request),
                 Some(ended) = self.tasks.join_next() => self.task_ended(ended),
                 Some(done) = self.work.join_next() => self.work_done(done),
-                () = until(overdue_at) => self.look_overdue(),
-                () = self.changes.changed(), if self.look.is_none() => self.disk_changed(),
+                () = until(overdue_at) => self.scan_overdue(),
+                () = self.changes.changed(), if self.scan.is_none() => self.disk_changed(),
             }
         }
         for commands in self.plugins.values() {
@@ -210,9 +210,9 @@ impl Manager {
 
     fn work_done(&mut self, done: Result<Done, tokio::task::JoinError>) {
         match done {
-            Ok(Done::Looked(looked, changes)) => {
+            Ok(Done::Scanned(result, changes)) => {
                 self.changes = changes;
-                self.looked(looked);
+                self.scanned(result);
             }
             Ok(Done::Hashed(name, result, reply)) => {
                 let result = self.hashed(name, result);
@@ -221,7 +221,7 @@ impl Manager {
             Ok(Done::Nothing) => {}
             Err(error) => {
                 tracing::error!(%error, "task of the plugin manager panicked");
-                self.look = None;
+                self.scan = None;
             }
         }
     }

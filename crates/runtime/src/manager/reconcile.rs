@@ -1,4 +1,4 @@
-//! Derives steps for the known plugins from a look at the disk and the settings: pure.
+//! Derives steps for the known plugins from a scan and the settings: pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +7,7 @@ use crate::config::Settings;
 use crate::model::PluginName;
 use crate::plugin::{LaunchSource, Update};
 
-/// The executables that a look at the disk found, by the name of their plugin.
+/// The executables that a scan found, by the name of their plugin.
 pub(super) type Sources = BTreeMap<PluginName, LaunchSource>;
 
 /// Returns the update of each plugin that exists or should exist.

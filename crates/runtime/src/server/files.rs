@@ -58,7 +58,7 @@ impl SocketFiles {
         let Some(events) = &self.events else { return };
         let flags = WatchFlags::ATTRIB | WatchFlags::MOVE_SELF | WatchFlags::DONT_FOLLOW;
         match inotify::add_watch(events.get_ref(), file.path(), flags) {
-            // It is gone already, which the next look finds.
+            // It is gone already, which the next check finds.
             Ok(_) | Err(Errno::NOENT | Errno::NOTDIR) => {}
             Err(error) => {
                 tracing::warn!(path = %file.path().display(), %error, "socket file is not watched for removal");

@@ -12,9 +12,8 @@ const RESERVE: u64 = 32;
 /// The descriptors of one connection: its socket, and the pidfd of its peer.
 ///
 /// The pidfd is kept for as long as the connection, so that each request learns for the price of one `poll` that its caller is
-/// still the process that connected. Without it that would take another look at `/proc/PID/stat` at each request, whose
-/// start time counts in hundredths of a second. Fewer connections are the lower price, and only where the hard limit of open files is
-/// below 2,228.
+/// still the process that connected. Without it each request would read `/proc/PID/stat`, whose start time counts in hundredths of a
+/// second. Fewer connections are the lower price, and only where the hard limit of open files is below 2,228.
 const PER_CONNECTION: u64 = 2;
 
 /// The number of connections that are served at once.

@@ -1,4 +1,4 @@
-//! A look at the disk: the configuration file and the plugin directories. Everything here blocks.
+//! A scan of the disk: the configuration file and the plugin directories. Everything here blocks.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,9 +18,9 @@ use crate::plugin::LaunchSource;
 use crate::record::{Memory, check_audit};
 use crate::registry::Snapshot;
 
-/// The result of a look at the disk.
-pub(super) enum Looked {
-    /// The configuration cannot be used; nothing else was looked at.
+/// The result of a scan.
+pub(super) enum ScanResult {
+    /// The configuration cannot be used; nothing else was scanned.
     Failed(ConfigError),
     Found {
         /// The configuration as it is now; `None` if it was not read again.
@@ -38,14 +38,14 @@ pub(super) struct Found {
     pub(super) warnings: Vec<String>,
 }
 
-/// Looks at the disk, one look at a time.
-pub(super) struct Looker {
+/// Scans the disk, one scan at a time.
+pub(super) struct Scanner {
     memory: Arc<Memory>,
     /// The comparisons of plugin files.
     copies: Mutex<Copies>,
 }
 
-impl Looker {
+impl Scanner {
     pub(super) fn new(memory: Arc<Memory>) -> Arc<Self> {
         Arc::new(Self {
             memory,
@@ -55,31 +55,31 @@ impl Looker {
 
     /// Reads the configuration, if `read_config` is given, and the plugin directories that it names, whose `changes` are noticed
     /// from then on.
-    pub(super) fn look(
+    pub(super) fn scan(
         &self,
         read_config: Option<&ReadConfig>,
         config: Config,
         changes: &mut DiskChanges,
-    ) -> Looked {
+    ) -> ScanResult {
         let (config, is_new) = match read_config.map(|read| read()) {
-            Some(Err(error)) => return Looked::Failed(error),
+            Some(Err(error)) => return ScanResult::Failed(error),
             Some(Ok(new)) => {
                 // One that was usable when it was configured is reported by its writer.
                 let changed = new.audit.as_ref().filter(|_| new.audit != config.audit);
                 if let Some(Err(error)) = changed.map(check_audit) {
-                    return Looked::Failed(error);
+                    return ScanResult::Failed(error);
                 }
                 (new, true)
             }
             None => (config, false),
         };
-        // Before the look, so that no change falls between the two.
+        // Before the scan, so that no change falls between the two.
         if config.watch {
             changes.watch(&directories(&config));
         } else {
             changes.stop();
         }
-        Looked::Found {
+        ScanResult::Found {
             found: self.find(&config),
             config: is_new.then(|| Box::new(config)),
         }
