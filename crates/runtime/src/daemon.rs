@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 
 use crate::activity::Activities;
 use crate::api::{Budgets, Services};
-use crate::authority::Gate;
+use crate::authority::Authorizer;
 use crate::config::{Config, ConfigError, Current, Settings};
 use crate::launch::{Environment, LaunchError, Spawner, adopt_orphans};
 use crate::lines::PeerLines;
@@ -201,11 +201,14 @@ impl Daemon {
         host.audit.start();
         let (stop, stopped) = oneshot::channel::<()>();
         let (stop_sender, mut stop_requests) = mpsc::channel(1);
-        let gate = Arc::new(Gate::new(Arc::clone(&registry), Arc::clone(&settings)));
+        let authorizer = Arc::new(Authorizer::new(
+            Arc::clone(&registry),
+            Arc::clone(&settings),
+        ));
         let services = Services {
             registry: Arc::clone(&registry),
             settings: Arc::clone(&settings),
-            gate: Arc::clone(&gate),
+            authorizer: Arc::clone(&authorizer),
             audit: Arc::clone(&host.audit),
             manager: handle.clone(),
             budget: Budgets::default(),
@@ -220,7 +223,7 @@ impl Daemon {
         let orphans = adopt(&host, settings.load().config.adopt_orphans);
         let audit = Arc::clone(&host.audit);
         let server = Server::new(
-            gate,
+            authorizer,
             settings,
             handle,
             audit,

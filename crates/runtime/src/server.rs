@@ -20,7 +20,7 @@ use keyway_rpc::Router;
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 
-use crate::authority::Gate;
+use crate::authority::Authorizer;
 use crate::config::Current;
 use crate::manager::ManagerHandle;
 use crate::record::Audit;
@@ -36,7 +36,7 @@ use socket::Socket;
 
 /// Serves the daemon's sockets.
 pub(crate) struct Server {
-    gate: Arc<Gate>,
+    authorizer: Arc<Authorizer>,
     settings: Arc<Current>,
     router: Router<Fallback>,
     heartbeat: Option<Heartbeat>,
@@ -63,19 +63,24 @@ impl Heartbeat {
 
 impl Server {
     pub(crate) fn new(
-        gate: Arc<Gate>,
+        authorizer: Arc<Authorizer>,
         settings: Arc<Current>,
         manager: ManagerHandle,
         audit: Arc<Audit>,
         router: Router,
         stop: mpsc::Sender<()>,
     ) -> Self {
-        let hijack = Hijack::new(Arc::clone(&gate), Arc::clone(&settings), manager, audit);
+        let hijack = Hijack::new(
+            Arc::clone(&authorizer),
+            Arc::clone(&settings),
+            manager,
+            audit,
+        );
         let router = router.with_fallback(Fallback {
             hijack: Arc::new(hijack),
         });
         Self {
-            gate,
+            authorizer,
             settings,
             router,
             heartbeat: None,
@@ -97,8 +102,13 @@ impl Server {
     pub(crate) async fn serve(self, sockets: Vec<Socket>, stop: impl Future<Output = ()>) {
         let mut files = SocketFiles::new(&sockets);
         let (replace, replacements) = mpsc::channel(1);
-        let gate = Arc::clone(&self.gate);
-        let listener = Listener::new(sockets, replacements, gate, Arc::clone(&self.settings));
+        let authorizer = Arc::clone(&self.authorizer);
+        let listener = Listener::new(
+            sockets,
+            replacements,
+            authorizer,
+            Arc::clone(&self.settings),
+        );
         let make_service = |client: &ClientStream, admission| {
             ClientService::new(self.router.clone(), Arc::clone(client.peer()), admission)
         };

@@ -121,7 +121,10 @@ fn a_daemon_whose_plugin_directory_hangs_responds_and_stops() {
     let script = r#"exec "$0" serve --plugin-dir hung"#;
     let daemon = Daemon::start(&mut with_hung_disk(&home, script));
     let log = daemon.log_before_ready();
-    assert!(log.contains("scan of the plugin directories overdue"), "{log}");
+    assert!(
+        log.contains("scan of the plugin directories overdue"),
+        "{log}"
+    );
     let version = home.run("version", b"");
     assert!(text(&version.stdout).contains("daemon v"), "{version:?}");
     let query = home.run("get web/token", b"");

@@ -19,7 +19,7 @@ use keyway_proto::resolver::v1 as resolver_v1;
 use keyway_rpc::{Error, Router};
 
 use self::request_memory::RequestMemory;
-use crate::authority::{Action, Gate, Permitted};
+use crate::authority::{Action, Authorizer, Permitted};
 use crate::caller::Caller;
 use crate::config::{Current, Settings};
 use crate::manager::ManagerHandle;
@@ -31,7 +31,7 @@ use crate::version::Version;
 pub(crate) struct Services {
     pub(crate) registry: Arc<Registry>,
     pub(crate) settings: Arc<Current>,
-    pub(crate) gate: Arc<Gate>,
+    pub(crate) authorizer: Arc<Authorizer>,
     pub(crate) audit: Arc<Audit>,
     pub(crate) manager: ManagerHandle,
     /// The memory that large responses share, with the size that it was made for.
@@ -107,7 +107,7 @@ impl Services {
         action: &Action<'_>,
         (name, objects): (&'static str, &[&str]),
     ) -> Result<Permitted, Error> {
-        let mut permitted = self.gate.permit(caller, action).await;
+        let mut permitted = self.authorizer.permit(caller, action).await;
         if permitted.is_err() {
             self.record(caller, name, objects, || Outcome::of(&permitted))
                 .await?;

@@ -57,13 +57,13 @@ impl Services {
         request: &Request<resolver::GetSecretsRequest>,
     ) -> Result<(Resolution, Reservation), Error> {
         let action = Action::Resolve(std::slice::from_ref(requested));
-        let mut permitted = self.gate.permit(caller, &action).await?;
+        let mut permitted = self.authorizer.permit(caller, &action).await?;
         let budget = self.budget.of(&permitted.settings);
         let query = Query::new(caller, request, permitted.permit.narrow(requested), budget);
         let result = resolve(&self.registry, &self.settings, &query, &permitted.permit).await;
-        if self.gate.has_changed(&permitted.settings) {
-            permitted = self.gate.permit(caller, &action).await?;
-            if self.gate.has_changed(&permitted.settings) {
+        if self.authorizer.has_changed(&permitted.settings) {
+            permitted = self.authorizer.permit(caller, &action).await?;
+            if self.authorizer.has_changed(&permitted.settings) {
                 return Err(Error::unavailable(
                     "the configuration changed twice while the query was resolved: try again",
                 ));
@@ -110,7 +110,7 @@ impl resolver::AuthorizerService for Services {
             .map(|text| pattern(Some(text)))
             .collect::<Result<_, _>>()?;
         let action = Action::Authorize(&patterns);
-        let result = self.gate.permit(&caller, &action).await;
+        let result = self.authorizer.permit(&caller, &action).await;
         let texts: Vec<&str> = patterns.iter().map(Pattern::as_str).collect();
         self.record(&caller, "authorize", &texts, || Outcome::of(&result))
             .await?;

@@ -1,10 +1,10 @@
 //! Authorization: one table for every service and for `/hijack`.
 //!
-//! [`Gate::permit`] reads the table, and consults the access-control modules if the table requires that. A [`Permit`] cannot be made in
+//! [`Authorizer::permit`] reads the table, and consults the access-control modules if the table requires that. A [`Permit`] cannot be made in
 //! another way, so only permitted callers reach a function that takes one.
 
 mod action;
-mod gate;
+mod authorizer;
 mod modules;
 mod refusal;
 mod reserved;
@@ -12,7 +12,7 @@ mod table;
 mod user;
 
 pub(crate) use action::{Action, Manage};
-pub(crate) use gate::{Gate, Permit, Permitted};
+pub(crate) use authorizer::{Authorizer, Permit, Permitted};
 pub use reserved::is_reserved;
 pub(crate) use reserved::is_within_reserved;
 pub(crate) use user::User;

@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 
 use super::action::Consultation;
-use super::gate::Provisional;
+use super::authorizer::Provisional;
 use super::table::{CallerFacts, Connection, Rules};
 use super::*;
 use crate::model::PluginName;

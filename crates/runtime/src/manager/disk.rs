@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::changes::DiskChanges;
 use super::scan::{Found, ScanResult};
-use super::{Done, RunningScan, Manager, ReloadReply, ReloadReport, external, reconcile};
+use super::{Done, Manager, ReloadReply, ReloadReport, RunningScan, external, reconcile};
 use crate::config::{Config, ConfigError, Difference, Settings};
 use crate::model::PluginName;
 use crate::plugin::{Availability, Command};

@@ -8,9 +8,9 @@ mod discovery;
 mod disk;
 mod external;
 mod handle;
-mod scan;
 mod reconcile;
 mod report;
+mod scan;
 mod trust;
 mod watcher;
 
@@ -23,8 +23,8 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use self::changes::DiskChanges;
-use self::scan::{ScanResult, Scanner};
 use self::reconcile::Sources;
+use self::scan::{ScanResult, Scanner};
 use crate::config::{Config, ConfigError, Current, Settings};
 use crate::launch::{Checksum, LaunchError};
 use crate::model::PluginName;

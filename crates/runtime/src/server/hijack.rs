@@ -10,7 +10,7 @@ use keyway_local::with_causes;
 use keyway_rpc::{Body, Error};
 use tokio::sync::Semaphore;
 
-use crate::authority::{Action, Gate};
+use crate::authority::{Action, Authorizer};
 use crate::caller::{Caller, Peer};
 use crate::config::Current;
 use crate::lines::{PeerLines, peer_event};
@@ -23,7 +23,7 @@ const PROTOCOL: HeaderValue = HeaderValue::from_static("tcp");
 
 /// Authorizes upgrade requests and responds to them.
 pub(super) struct Hijack {
-    gate: Arc<Gate>,
+    authorizer: Arc<Authorizer>,
     settings: Arc<Current>,
     manager: ManagerHandle,
     audit: Arc<Audit>,
@@ -40,13 +40,13 @@ impl Hijack {
     pub(super) const PATH: &str = "/hijack";
 
     pub(super) fn new(
-        gate: Arc<Gate>,
+        authorizer: Arc<Authorizer>,
         settings: Arc<Current>,
         manager: ManagerHandle,
         audit: Arc<Audit>,
     ) -> Self {
         Self {
-            gate,
+            authorizer,
             settings,
             manager,
             audit,
@@ -96,7 +96,7 @@ impl Hijack {
     }
 
     async fn permit(&self, caller: Caller) -> Result<(), Error> {
-        let permitted = self.gate.permit(&caller, &Action::Hijack).await;
+        let permitted = self.authorizer.permit(&caller, &Action::Hijack).await;
         permitted.map(drop).inspect_err(|error| {
             self.audit.note("connect", &caller, &Outcome::failed(error));
         })

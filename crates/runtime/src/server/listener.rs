@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 
 use super::client::ClientStream;
 use super::socket::Socket;
-use crate::authority::{Gate, User};
+use crate::authority::{Authorizer, User};
 use crate::caller::Peer;
 use crate::config::Current;
 use crate::lines::{PeerLines, peer_event};
@@ -26,7 +26,7 @@ pub(super) struct Listener {
     replacements: mpsc::Receiver<(usize, Socket)>,
     /// The socket that is polled first, so that one busy socket does not starve the others.
     next: usize,
-    gate: Arc<Gate>,
+    authorizer: Arc<Authorizer>,
     settings: Arc<Current>,
     /// Log lines about refused connections.
     lines: PeerLines,
@@ -37,14 +37,14 @@ impl Listener {
     pub(super) fn new(
         sockets: Vec<Socket>,
         replacements: mpsc::Receiver<(usize, Socket)>,
-        gate: Arc<Gate>,
+        authorizer: Arc<Authorizer>,
         settings: Arc<Current>,
     ) -> Self {
         Self {
             sockets,
             replacements,
             next: 0,
-            gate,
+            authorizer,
             settings,
             lines: PeerLines::default(),
         }
@@ -59,7 +59,7 @@ impl Listener {
                 return None;
             }
         };
-        let user = self.gate.user(credentials.uid);
+        let user = self.authorizer.user(credentials.uid);
         if user == User::Other {
             peer_event!(
                 self.lines,
@@ -73,7 +73,7 @@ impl Listener {
         let peer = Arc::new(Peer::identify(stream.as_fd(), credentials, is_path_address));
         let removed = (user != User::Own).then(|| {
             let removed = removed(
-                Arc::clone(&self.gate),
+                Arc::clone(&self.authorizer),
                 Arc::clone(&self.settings),
                 Arc::clone(&peer),
             );
@@ -84,9 +84,9 @@ impl Listener {
 }
 
 /// Resolves when a reload has taken the uid of this client out of those that may connect.
-async fn removed(gate: Arc<Gate>, settings: Arc<Current>, peer: Arc<Peer>) {
+async fn removed(authorizer: Arc<Authorizer>, settings: Arc<Current>, peer: Arc<Peer>) {
     let mut changes = settings.subscribe();
-    while gate.user(peer.uid()) != User::Other {
+    while authorizer.user(peer.uid()) != User::Other {
         if changes.changed().await.is_err() {
             std::future::pending::<()>().await;
         }

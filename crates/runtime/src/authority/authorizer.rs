@@ -29,7 +29,7 @@ use crate::sys::group::process_group;
 const LAUNCH_NOTED: Duration = Duration::from_secs(1);
 
 /// Decides about every action.
-pub(crate) struct Gate {
+pub(crate) struct Authorizer {
     registry: Arc<Registry>,
     settings: Arc<Current>,
     known_uids: KnownUids,
@@ -137,7 +137,7 @@ pub(crate) struct Permitted {
     pub(crate) settings: Arc<Settings>,
 }
 
-impl Gate {
+impl Authorizer {
     pub(crate) fn new(registry: Arc<Registry>, settings: Arc<Current>) -> Self {
         Self {
             registry,

@@ -55,12 +55,12 @@ impl Drop for Sleeper {
     }
 }
 
-fn gate(text: &str) -> Gate {
+fn authorizer(text: &str) -> Authorizer {
     let settings = Current::new(settings(text));
-    Gate::new(Arc::new(Registry::new()), Arc::new(settings))
+    Authorizer::new(Arc::new(Registry::new()), Arc::new(settings))
 }
 
-impl Gate {
+impl Authorizer {
     /// Publishes the launched plugin `vault`.
     fn publish(&self, availability: Availability, pid: Option<i32>) {
         let settings = self.settings.load().plugin(&name("vault"));
@@ -94,29 +94,34 @@ fn a_child_has_the_group_that_it_was_started_in() {
 
 #[tokio::test]
 async fn the_version_and_other_users_are_decided_without_examining_the_process() {
-    let gate = gate("");
+    let authorizer = authorizer("");
     // A request of a descendant waits for this launch to be noted, if the process is looked at.
-    gate.publish(starting(Duration::from_secs(5)), None);
+    authorizer.publish(starting(Duration::from_secs(5)), None);
     let sleeper = Sleeper::start();
     let peer = sleeper.peer();
-    assert!(gate.code(&peer, &Action::Inspect).now_or_never().is_none());
-    let version = gate.code(&peer, &Action::Version).now_or_never();
+    assert!(
+        authorizer
+            .code(&peer, &Action::Inspect)
+            .now_or_never()
+            .is_none()
+    );
+    let version = authorizer.code(&peer, &Action::Version).now_or_never();
     assert_eq!(version, Some(None));
     let stranger = sleeper.peer_of(getuid().as_raw() + 7);
     for action in [Action::Version, Action::Inspect] {
-        let refused = gate.code(&stranger, &action).now_or_never();
+        let refused = authorizer.code(&stranger, &action).now_or_never();
         assert_eq!(refused, Some(Some(Code::PermissionDenied)));
     }
 }
 
 #[tokio::test]
 async fn a_process_of_a_plugins_group_is_limited_to_what_the_plugin_may_resolve() {
-    let gate = gate("[plugins.vault]\nmay_resolve = ['db/*']");
+    let authorizer = authorizer("[plugins.vault]\nmay_resolve = ['db/*']");
     let sleeper = Sleeper::start();
-    gate.publish(starting(Duration::from_secs(5)), Some(sleeper.raw_pid()));
+    authorizer.publish(starting(Duration::from_secs(5)), Some(sleeper.raw_pid()));
     let peer = sleeper.peer();
     let resolve = query("**");
-    let permitted = gate
+    let permitted = authorizer
         .permit(&Caller::new(Arc::clone(&peer)), &Action::Resolve(&resolve))
         .await
         .expect("a part of it");
@@ -124,60 +129,65 @@ async fn a_process_of_a_plugins_group_is_limited_to_what_the_plugin_may_resolve(
     assert_eq!(permitted.permit.excluded_plugin(), Some(&name("vault")));
     let other = query("web/*");
     for action in [Action::Resolve(&other), Action::ListPlugins, STOP] {
-        let code = gate.code(&peer, &action).await;
+        let code = authorizer.code(&peer, &action).await;
         assert_eq!(code, Some(Code::PermissionDenied), "{action:?}");
     }
 }
 
 #[tokio::test]
 async fn a_request_without_modules_reads_nothing_of_its_caller() {
-    let gate = gate("");
+    let authorizer = authorizer("");
     let sleeper = Sleeper::start();
     let patterns = query("db/password");
     let caller = Caller::new(sleeper.peer());
-    let permitted = gate.permit(&caller, &Action::Resolve(&patterns)).await;
+    let permitted = authorizer
+        .permit(&caller, &Action::Resolve(&patterns))
+        .await;
     permitted.expect("a descendant may resolve");
     assert_eq!(caller.facts_if_read(), None);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_request_before_its_launch_is_recorded_waits_for_the_record() {
-    let gate = gate("");
-    gate.publish(starting(Duration::from_secs(5)), None);
+    let authorizer = authorizer("");
+    authorizer.publish(starting(Duration::from_secs(5)), None);
     let sleeper = Sleeper::start();
     let peer = sleeper.peer();
     let patterns = query("db/password");
     let action = Action::Resolve(&patterns);
     let note = async {
         tokio::task::yield_now().await;
-        gate.publish(starting(Duration::from_secs(5)), Some(sleeper.raw_pid()));
+        authorizer.publish(starting(Duration::from_secs(5)), Some(sleeper.raw_pid()));
     };
-    let (code, ()) = tokio::join!(gate.code(&peer, &action), note);
+    let (code, ()) = tokio::join!(authorizer.code(&peer, &action), note);
     assert_eq!(code, Some(Code::PermissionDenied), "it is of the plugin");
     // A launch that is never noted holds it up for a bounded time.
-    gate.publish(starting(Duration::from_secs(5)), None);
+    authorizer.publish(starting(Duration::from_secs(5)), None);
     let began = Instant::now();
-    assert_eq!(gate.code(&peer, &Action::Inspect).await, None);
+    assert_eq!(authorizer.code(&peer, &Action::Inspect).await, None);
     assert_eq!(began.elapsed(), LAUNCH_NOTED);
 }
 
 #[tokio::test]
 async fn a_descendant_may_read_and_change_nothing() {
-    let gate = gate("");
+    let authorizer = authorizer("");
     let sleeper = Sleeper::start();
     let peer = sleeper.peer();
     let patterns = query("db/password");
     for action in [Action::Resolve(&patterns), Action::Inspect] {
-        assert_eq!(gate.code(&peer, &action).await, None, "{action:?}");
+        assert_eq!(authorizer.code(&peer, &action).await, None, "{action:?}");
     }
-    assert_eq!(gate.code(&peer, &STOP).await, Some(Code::PermissionDenied));
+    assert_eq!(
+        authorizer.code(&peer, &STOP).await,
+        Some(Code::PermissionDenied)
+    );
 }
 
 #[tokio::test]
 async fn a_reused_pid_grants_nothing() {
-    let gate = gate("");
+    let authorizer = authorizer("");
     let (mut former, plugin) = (Sleeper::start(), Sleeper::start());
-    gate.publish(failed(FailureKind::Down), Some(plugin.raw_pid()));
+    authorizer.publish(failed(FailureKind::Down), Some(plugin.raw_pid()));
     // As if the pid of the caller, which has ended, were that of the plugin by now.
     let pidfd = pidfd_open(former.pid(), PidfdFlags::empty()).expect("a pidfd");
     former.end();
@@ -188,8 +198,14 @@ async fn a_reused_pid_grants_nothing() {
     };
     let patterns = query("db/password");
     let peer = reused(plugin.pid());
-    assert_eq!(gate.code(&peer, &Action::Resolve(&patterns)).await, None);
+    assert_eq!(
+        authorizer.code(&peer, &Action::Resolve(&patterns)).await,
+        None
+    );
     // And as if it were that of a program of the user: an ended process changes nothing.
     let peer = reused(getpid());
-    assert_eq!(gate.code(&peer, &STOP).await, Some(Code::PermissionDenied));
+    assert_eq!(
+        authorizer.code(&peer, &STOP).await,
+        Some(Code::PermissionDenied)
+    );
 }
