@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn go_semver_accepts_what_go_accepts() {
+    fn go_semver_accepts_the_versions_of_go() {
         for good in [
             "v1",
             "v1.2",

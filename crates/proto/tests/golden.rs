@@ -46,7 +46,7 @@ fn a_secret_from_a_go_plugin() {
 }
 
 #[test]
-fn what_is_written_has_every_field_that_go_expects() {
+fn written_messages_have_every_field_that_go_expects() {
     let mut response: resolver::v1::GetSecretsResponse = read(WITHOUT_TIMES);
     assert_eq!(response.envelopes[0].expires_at, None);
     let envelope = Envelope::try_from(response.envelopes.remove(0)).unwrap();

@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn other_programs_read_what_is_compressed() {
+    async fn other_programs_read_compressed_messages() {
         use std::io::Read as _;
         for len in [0, 1, 100_000] {
             let message = vec![7; len];

@@ -115,7 +115,7 @@ mod tests {
     use crate::registry::Discovery;
 
     #[test]
-    fn the_status_counts_what_runs_starts_and_fails() {
+    fn the_status_counts_running_starting_and_failed_plugins() {
         let activity = |running, starting, failed| Activity {
             running,
             starting,

@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_daemon_writes_is_read_listed_removed_and_restored() {
+    fn a_written_secret_is_read_listed_removed_and_restored() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::new(StoreConfig::new(dir.path().join("store")));
         block_on(async {
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn a_write_of_what_is_not_there_is_not_found() {
+    fn a_write_to_an_absent_secret_is_not_found() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::new(StoreConfig::new(dir.path().join("store")));
         block_on(async {

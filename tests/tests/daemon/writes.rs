@@ -57,7 +57,7 @@ async fn a_module_that_denies_a_write_keeps_it_from_every_plugin() {
 }
 
 #[tokio::test]
-async fn what_is_permitted_goes_to_the_named_provider_or_the_default_one() {
+async fn a_permitted_write_goes_to_the_named_provider_or_the_default_one() {
     let daemon = start(Decision::DenyDenied).await;
     for (method, json) in requests("good/key") {
         let response = call(&daemon, method, &json).await;

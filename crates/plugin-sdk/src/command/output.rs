@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_is_logged_at_debug_without_what_standard_input_and_output_contain() {
+    fn a_failure_is_logged_at_debug_without_standard_input_and_output() {
         let log = |found: &Output| {
             let lines = crate::log::capture::CapturedLines::start("debug");
             found.log_failure("00aa", &SecretValue::from("password"));

@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_was_written_is_read_up_to_the_limit() {
+    async fn written_bytes_are_read_up_to_the_limit() {
         let (mut writer, mut reader) = reader(20_000, Beyond::Stop);
         writer.write_all(&[b'x'; 20_000]).unwrap();
         while reader.bytes.len() < 20_000 {

@@ -308,7 +308,7 @@ impl SecretsProvider for Sized {
 }
 
 #[tokio::test]
-async fn p03_the_test_kit_refuses_what_a_daemon_refuses() {
+async fn p03_the_test_kit_has_the_refusals_of_a_daemon() {
     let daemon = TestDaemon::start(Sized).await.unwrap();
     for id in ["8388608/0/0", "1/64/1", "1/1/16000"] {
         assert_eq!(daemon.get(id).await.unwrap().len(), 1, "{id}");

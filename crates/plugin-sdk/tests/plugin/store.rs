@@ -89,7 +89,7 @@ fn kind(error: WriteError) -> ErrorKind {
 }
 
 #[test]
-fn a_provider_that_stores_says_so_and_is_sent_what_clients_write() {
+fn a_provider_that_stores_declares_it_and_is_sent_the_writes_of_clients() {
     block_on(async {
         let daemon = TestDaemon::start(Memory::default()).await.unwrap();
         assert!(daemon.registration().description.as_ref().unwrap().stores);

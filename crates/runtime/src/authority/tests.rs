@@ -32,7 +32,7 @@ fn provisional_within(may_resolve: &str, facts: &CallerFacts, action: &Action<'_
 }
 
 #[tokio::test]
-async fn a_permit_is_given_if_the_modules_allow_what_they_are_consulted_about() {
+async fn a_permit_is_given_if_the_modules_allow_the_action() {
     let reload = Action::Manage(Manage::Reload);
     let denied = provisional(&facts(None), &reload)
         .consult(async |consultation| {
@@ -59,7 +59,7 @@ async fn modules_are_not_consulted_where_the_table_decides_alone() {
 }
 
 #[tokio::test]
-async fn a_permit_covers_what_is_neither_reserved_nor_beyond_the_limit() {
+async fn a_permit_covers_ids_that_are_neither_reserved_nor_beyond_the_limit() {
     let query = ["**".parse().expect("a pattern")];
     let action = Action::Resolve(&query);
     let covers = |permit: &Permit, id: &str| permit.covers(&id.parse().expect("an id"));

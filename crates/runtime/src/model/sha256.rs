@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn a_checksum_reads_what_it_writes_and_refuses_everything_else() {
+    fn a_checksum_round_trips_and_any_other_text_is_refused() {
         let checksum = Sha256([0xa5; 32]);
         assert_eq!(checksum.to_string().parse(), Ok(checksum));
         assert_eq!("A5".repeat(32).parse(), Ok(checksum));

@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_state_reads_what_it_writes() {
+    fn a_state_round_trips() {
         let mut state = State::default();
         let pass = state.update(&name("pass"), |plugin| {
             plugin.set_decision(Some(true));

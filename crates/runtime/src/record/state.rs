@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_written_is_read() {
+    fn a_written_state_is_read() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let file = StateFile::new(&directory.path().join("below"));
         assert_eq!(file.read(), State::default());

@@ -115,7 +115,7 @@ async fn the_version_and_other_users_are_decided_without_examining_the_process()
 }
 
 #[tokio::test]
-async fn a_process_of_a_plugins_group_is_limited_to_what_the_plugin_may_resolve() {
+async fn a_process_of_a_plugins_group_is_limited_to_may_resolve() {
     let authorizer = authorizer("[plugins.vault]\nmay_resolve = ['db/*']");
     let sleeper = Sleeper::start();
     authorizer.publish(starting(Duration::from_secs(5)), Some(sleeper.raw_pid()));

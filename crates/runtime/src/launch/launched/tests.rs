@@ -89,7 +89,7 @@ async fn l15_exactly_descriptor_3_is_inherited() {
 }
 
 #[tokio::test]
-async fn l13_the_environment_is_what_the_specification_says() {
+async fn l13_the_environment_is_that_of_the_specification() {
     let spawner = Spawner::start().expect("a spawner");
     let (_directory, spec) = script("env >&2");
     let text = output_of(launch(&spawner, spec).await).await;

@@ -108,7 +108,7 @@ async fn without_a_log_no_record_is_made() {
 }
 
 #[tokio::test]
-async fn what_was_queued_is_written_before_the_daemon_ends_or_uses_another_file() {
+async fn queued_records_are_written_before_the_daemon_ends_or_uses_another_file() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let path = |n: u32| directory.path().join(format!("audit-{n}.jsonl"));
     let config = |n| Some(configured(&path(n), AuditFailure::Continue));

@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_cannot_be_written_is_reported_kept_for_this_run_and_written_later() {
+    async fn a_change_that_cannot_be_written_is_reported_kept_for_this_run_and_written_later() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let below_a_file = directory.path().join("file");
         std::fs::write(&below_a_file, "a file").expect("written");

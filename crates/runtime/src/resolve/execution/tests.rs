@@ -455,7 +455,7 @@ async fn a_failed_plugin_fails_at_once_with_the_time_of_its_next_start() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_incomplete_response_counts_for_what_it_holds() {
+async fn an_incomplete_response_counts_for_the_ids_that_it_holds() {
     let mut daemon = Daemon::new("[plugins.vault]\npriority = 1");
     let reply = Reply::Incomplete(vec![("db/x", "new")], FailureKind::Locked);
     daemon.run(&Script::provider("vault", "db/**", reply)).await;

@@ -227,7 +227,7 @@ fn not_found_names_the_excluded_plugins_only() {
 }
 
 #[test]
-fn a_partial_result_omits_what_is_uncertain_or_in_conflict() {
+fn a_partial_result_omits_ids_that_are_uncertain_or_in_conflict() {
     let expired = Admitted {
         gap: Gap::Ids(["db/c".parse().expect("an id")].into()),
         failure: Some(Failure::new(

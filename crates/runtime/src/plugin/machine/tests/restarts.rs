@@ -39,7 +39,7 @@ fn two_restarts_that_follow_changes_keep_their_distance() {
 }
 
 #[test]
-fn a_change_during_a_launch_restarts_what_was_launched() {
+fn a_change_during_a_launch_restarts_the_launched_process() {
     let mut plugin = Plugin::new();
     plugin.desire(Desired::Run).fresh();
     assert_eq!((plugin.state(), plugin.n_launches()), ("launching", 1));
