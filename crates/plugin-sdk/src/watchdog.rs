@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 use keyway_local::format_duration;
 use keyway_secrets::Pattern;
 
-/// Interval at which the thread looks.
+/// Interval of the checks.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// A poll is reported when it is seen in that many looks, hence after at least two seconds.
+/// A poll is reported when it is seen in that many checks, hence after at least two seconds.
 const REPORTED_AT: u32 = 3;
-/// The thread sleeps after so many looks without a poll between them.
-const IDLE_LOOKS: u32 = 10;
+/// The thread sleeps after so many checks without a poll between them.
+const IDLE_CHECKS: u32 = 10;
 /// The stack of the thread, which formats log lines.
 const STACK_SIZE: usize = 64 * 1024;
 
@@ -60,8 +60,8 @@ struct State {
     next_key: u64,
     is_started: bool,
     is_asleep: bool,
-    /// Number of looks since the last poll began.
-    n_idle_looks: u32,
+    /// Number of checks since the last poll began.
+    n_idle_checks: u32,
 }
 
 #[derive(Debug)]
@@ -86,7 +86,7 @@ impl Watchdog {
                 next_key: 0,
                 is_started: false,
                 is_asleep: false,
-                n_idle_looks: 0,
+                n_idle_checks: 0,
             }),
             woken: Condvar::new(),
         }
@@ -116,14 +116,14 @@ impl Watchdog {
         }
     }
 
-    /// Looks at the polls for the life of the process.
+    /// Checks the polls for the life of the process.
     fn run(&self) {
         let mut state = self.lock();
         loop {
             let started = Instant::now();
             let waited = self.woken.wait_timeout_while(state, INTERVAL, |_| true);
             (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
-            let stalled = state.look(started.elapsed());
+            let stalled = state.check(started.elapsed());
             if !stalled.is_empty() {
                 drop(state);
                 for (call, since) in stalled {
@@ -134,7 +134,7 @@ impl Watchdog {
                 }
                 state = self.lock();
             }
-            if state.n_idle_looks >= IDLE_LOOKS {
+            if state.n_idle_checks >= IDLE_CHECKS {
                 state.is_asleep = true;
                 let waited = self.woken.wait_while(state, |state| state.is_asleep);
                 state = waited.unwrap_or_else(PoisonError::into_inner);
@@ -147,7 +147,7 @@ impl State {
     fn begin(&mut self, call: Call, now: Instant) -> u64 {
         let key = self.next_key;
         self.next_key += 1;
-        self.n_idle_looks = 0;
+        self.n_idle_checks = 0;
         self.polls.push(Poll {
             key,
             call,
@@ -164,11 +164,11 @@ impl State {
         (poll.n_seen >= REPORTED_AT).then_some(poll)
     }
 
-    /// Counts how often each poll was seen, and returns those to report now. `waited` is the time since the look before: a
+    /// Counts how often each poll was seen, and returns those to report now. `waited` is the time since the last check: a
     /// process that was stopped or starved meanwhile does not count.
-    fn look(&mut self, waited: Duration) -> Vec<(Call, Instant)> {
-        self.n_idle_looks = match self.polls.is_empty() {
-            true => self.n_idle_looks.saturating_add(1),
+    fn check(&mut self, waited: Duration) -> Vec<(Call, Instant)> {
+        self.n_idle_checks = match self.polls.is_empty() {
+            true => self.n_idle_checks.saturating_add(1),
             false => 0,
         };
         if waited > 2 * INTERVAL {
@@ -224,11 +224,11 @@ mod tests {
     fn a_poll_is_reported_once_when_it_was_seen_three_times() {
         let mut state = new_state();
         let key = state.begin(call("slow"), Instant::now());
-        let reports: Vec<_> = (0..6).map(|_| state.look(INTERVAL).len()).collect();
+        let reports: Vec<_> = (0..6).map(|_| state.check(INTERVAL).len()).collect();
         assert_eq!(reports, [0, 0, 1, 0, 0, 0]);
         let ended = state.end(key).expect("it was reported");
         assert_eq!(ended.call, call("slow"));
-        assert!(state.look(INTERVAL).is_empty());
+        assert!(state.check(INTERVAL).is_empty());
     }
 
     #[test]
@@ -236,7 +236,7 @@ mod tests {
         let mut state = new_state();
         for _ in 0..10 {
             let key = state.begin(call("quick"), Instant::now());
-            assert!(state.look(INTERVAL).is_empty());
+            assert!(state.check(INTERVAL).is_empty());
             assert!(state.end(key).is_none());
         }
     }
@@ -246,19 +246,19 @@ mod tests {
         let mut state = new_state();
         state.begin(call("stopped"), Instant::now());
         for _ in 0..10 {
-            assert!(state.look(60 * INTERVAL).is_empty());
+            assert!(state.check(60 * INTERVAL).is_empty());
         }
     }
 
     #[test]
-    fn looks_without_a_poll_are_idle() {
+    fn checks_without_a_poll_are_idle() {
         let mut state = new_state();
-        for _ in 0..IDLE_LOOKS {
-            state.look(INTERVAL);
+        for _ in 0..IDLE_CHECKS {
+            state.check(INTERVAL);
         }
-        assert_eq!(state.n_idle_looks, IDLE_LOOKS);
+        assert_eq!(state.n_idle_checks, IDLE_CHECKS);
         let key = state.begin(call("next"), Instant::now());
-        assert_eq!(state.n_idle_looks, 0);
+        assert_eq!(state.n_idle_checks, 0);
         state.end(key);
     }
 }

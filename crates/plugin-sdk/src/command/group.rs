@@ -17,7 +17,7 @@ use tokio::runtime::Handle;
 use super::guardian;
 use super::reserved::ReservedGroup;
 
-/// Interval of looking at a child if the kernel has no pidfds.
+/// Interval of the checks of a child if the kernel has no pidfds.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// A program in a process group of its own, a child of this process. Dropped, the group is killed and the program is reaped.
