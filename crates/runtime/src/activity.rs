@@ -81,7 +81,7 @@ impl Activities {
     }
 
     /// Waits until the activity has changed, and returns it; the first call returns when the plugins are known, or when their
-    /// directories do not respond. Changes that follow each other quickly may be seen as one. Pending for ever when the daemon has
+    /// directories do not respond. Changes that follow each other quickly may be seen as one. Pending forever when the daemon has
     /// stopped.
     ///
     /// # Cancel safety

@@ -58,7 +58,7 @@ impl ChildProcess {
     /// Resolves when the process has ended. Cancel safe.
     pub(crate) async fn exited(&self) {
         if let Err(error) = self.process.exited().await {
-            // Without a way to see its end, the end of its connection has to do.
+            // If its end cannot be watched, the end of its connection counts.
             tracing::error!(%error, "plugin process cannot be watched");
             std::future::pending::<()>().await;
         }
@@ -73,7 +73,7 @@ impl ChildProcess {
         } else {
             process.stop(STOP_GRACE).await
         };
-        // Its group is dead, so the pipe ends at once, unless a process that left the group holds it open.
+        // Its group has ended, so the pipe ends at once, unless a process that left the group holds it open.
         let _ = timeout(LAST_OUTPUT_LIMIT, output).await;
         result.unwrap_or_else(|error| {
             tracing::error!(%error, "plugin process cannot be reaped");

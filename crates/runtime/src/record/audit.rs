@@ -165,13 +165,12 @@ impl Audit {
         ))
     }
 
-    /// As [`record`](Self::record), for an action that needs no record: the caller does not wait. That it cannot be recorded is
-    /// logged.
+    /// As [`record`](Self::record), for an action that needs no record: the caller does not wait. A failure is logged.
     pub(crate) fn note(&self, action: &'static str, caller: &Caller, outcome: &Outcome) {
         self.append(|| Record::request(action, caller, outcome));
     }
 
-    /// Records an event of a plugin. `peer`: the process of an external one. That it cannot be recorded is logged.
+    /// Records an event of a plugin. `peer`: the process of an external one. A failure is logged.
     pub(crate) fn plugin(
         &self,
         event: &'static str,
@@ -182,7 +181,7 @@ impl Audit {
         self.append(|| Record::plugin(event, name, peer, detail));
     }
 
-    /// Records that the daemon starts. That it cannot be recorded is logged.
+    /// Records that the daemon starts. A failure is logged.
     pub(crate) fn start(&self) {
         self.append(|| Record::daemon("start"));
     }
@@ -190,7 +189,7 @@ impl Audit {
     /// Records that the daemon stops, and waits until all records are written, for a second at most.
     pub(crate) async fn stop(&self) {
         if let Some(writer) = self.writer.load_full() {
-            // That it cannot be written is logged.
+            // A failure is logged.
             let _ = timeout(STOP_LIMIT, writer.push_and_wait(&Record::daemon("stop"))).await;
         }
     }

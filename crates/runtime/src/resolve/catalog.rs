@@ -38,7 +38,7 @@ pub(crate) async fn list_secrets(
     let now = registry.snapshot();
     for (view, list) in lists.into_iter().flatten() {
         if excluded(&now, &view.name).is_some() {
-            // The user has disabled it meanwhile.
+            // The user has disabled the plugin meanwhile.
             continue;
         }
         response.secrets.extend(list.secrets);

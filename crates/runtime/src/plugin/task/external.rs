@@ -34,7 +34,7 @@ impl PluginTask {
         self.feed(Event::Connected(connection));
     }
 
-    /// Notices the end of the connection now if that is due: a plugin that connects again may be faster.
+    /// Handles the end of the connection now if it is due: a plugin may connect again before the task has handled it.
     fn notice_end(&mut self) {
         if let State::Running {
             child: None,

@@ -58,7 +58,7 @@ impl PluginTask {
         self.feed(Event::LaunchFailed(failure));
     }
 
-    /// The start failed for nothing that the plugin did, and is tried again each second.
+    /// The start failed without a fault of the plugin, and is tried again each second.
     fn lacks(&mut self, shortage: Shortage, error: &str) -> LaunchFailure {
         if self.shortage.replace(shortage) != Some(shortage) {
             tracing::warn!(plugin = %self.name(), %shortage, error, "plugin not started");

@@ -157,7 +157,7 @@ impl Memory {
 
     /// Waits until the newest state is on disk, for a second at most, before the daemon ends.
     pub(crate) async fn close(&self) {
-        // That it is not written was logged.
+        // The failure was logged.
         let _ = timeout(CLOSE_LIMIT, self.flush()).await;
     }
 }

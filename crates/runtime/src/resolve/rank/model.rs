@@ -1,4 +1,4 @@
-//! The rule of ranking once more, as plainly as it is written, for comparison: slow, and independent of the code under test.
+//! The rule of ranking for comparison, in the order of its text: slow, and independent of the code under test.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use crate::model::{Class, Rank};
 
-/// A provider as the world sees it: its settings, the state of its plugin and the content of its store.
+/// A provider: its settings, the state of its plugin and the content of its store.
 #[derive(Debug, Clone)]
 pub(super) struct Provider {
     pub(super) name: String,

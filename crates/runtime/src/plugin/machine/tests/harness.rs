@@ -172,7 +172,7 @@ impl Plugin {
         }))
     }
 
-    /// Ends unasked and is judged.
+    /// Ends without a request, and the machine judges the end.
     pub(super) fn crash(&mut self, code: i32) -> &mut Self {
         self.ended().drained(code)
     }
