@@ -83,7 +83,7 @@ struct RunningScan {
 
 /// Work that took time and is done.
 enum Done {
-    ScanResult(ScanResult, DiskChanges),
+    Scanned(ScanResult, DiskChanges),
     Hashed(PluginName, Result<Checksum, LaunchError>, TrustReply),
     Nothing,
 }
