@@ -102,7 +102,7 @@ where
     B: HttpBody,
     B::Error: Into<BoxError>,
 {
-    let codec = negotiated.codec;
+    let codec = negotiated.format.codec;
     // Holds the reservation of the request until the handler has ended.
     let mut meter = Meter::new(settings.request_memory.as_ref());
     let message = read_message(settings, negotiated, body, route.spec, &mut meter);

@@ -17,7 +17,6 @@ use crate::{Codec, Error, MethodSpec};
 /// A call before its message was read.
 #[derive(Debug)]
 pub(crate) struct Negotiated {
-    pub(crate) codec: Codec,
     pub(crate) timeout: Option<Duration>,
     /// The coding of the request's message.
     pub(crate) encoding: Encoding,
@@ -102,18 +101,7 @@ fn negotiate_post(
     };
     let encoding = encoding(fields.content_encoding.map(HeaderValue::as_bytes))?;
     check_version(fields.version, require_version)?;
-    let format = Format {
-        codec,
-        gzip_accepted: fields.accepts_gzip(encoding),
-    };
-    let timeout = read_timeout(fields.timeout)?;
-    Ok(Negotiated {
-        codec,
-        timeout,
-        encoding,
-        message: None,
-        format,
-    })
+    negotiated(&fields, codec, encoding, None)
 }
 
 fn negotiate_get(parts: &Parts, spec: &MethodSpec) -> Result<Negotiated, Rejection> {
@@ -141,17 +129,24 @@ fn negotiate_get(parts: &Parts, spec: &MethodSpec) -> Result<Negotiated, Rejecti
     let message = query.message_bytes();
     let message = message
         .ok_or_else(|| Error::invalid_argument("the query parameter `message` is not base64"))?;
-    let format = Format {
-        codec,
-        gzip_accepted: fields.accepts_gzip(encoding),
-    };
-    let timeout = read_timeout(fields.timeout)?;
+    negotiated(&fields, codec, encoding, Some(message))
+}
+
+/// Returns the call, unless its timeout is invalid, which is checked last.
+fn negotiated(
+    fields: &Fields<'_>,
+    codec: Codec,
+    encoding: Encoding,
+    message: Option<Bytes>,
+) -> Result<Negotiated, Rejection> {
     Ok(Negotiated {
-        codec,
-        timeout,
+        timeout: read_timeout(fields.timeout)?,
         encoding,
-        message: Some(message),
-        format,
+        message,
+        format: Format {
+            codec,
+            gzip_accepted: fields.accepts_gzip(encoding),
+        },
     })
 }
 

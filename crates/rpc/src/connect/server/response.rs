@@ -17,7 +17,7 @@ const ACCEPT_POST: HeaderName = HeaderName::from_static("accept-post");
 /// The form of a response, as its request determines it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Format {
-    pub(super) codec: Codec,
+    pub(crate) codec: Codec,
     pub(super) gzip_accepted: bool,
 }
 
