@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
 use futures_core::future::BoxFuture;
 use http_body::Body as _;
 use keyway_rpc::client::{Client, Config};
