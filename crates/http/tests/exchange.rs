@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::{Request, StatusCode};
 use http_body::Frame;
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, StreamBody};
 use keyway_http::{Exchange, ExchangeError};
 use keyway_test_support::body::Chunks;
 use keyway_test_support::echo::rpc::client::Client;
@@ -201,7 +201,18 @@ async fn a_body_without_a_length_is_sent_in_chunks() {
     const EXPECTED: &[u8] =
         b"PUT / HTTP/1.1\r\nhost: x\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n\
         3\r\nabc\r\n10\r\n0123456789abcdef\r\n0\r\n\r\n";
-    for capacity in [1, 2, 3, 5, 16, 4096] {
+    const PARTS: [&str; 3] = ["abc", "", "0123456789abcdef"];
+    // A body may report its end together with its last part, or only after it.
+    let reporting = || Body::new(Chunks::new(PARTS));
+    let unreporting = || {
+        let frames = PARTS.map(|part| Ok::<_, Infallible>(Frame::data(Bytes::from(part))));
+        Body::new(StreamBody::new(futures::stream::iter(frames)))
+    };
+    let bodies: [&dyn Fn() -> Body; 2] = [&reporting, &unreporting];
+    for (capacity, body) in [1, 2, 3, 5, 16, 4096]
+        .into_iter()
+        .flat_map(|capacity| bodies.map(|body| (capacity, body())))
+    {
         let response = b"HTTP/1.1 204 x\r\n\r\n".to_vec();
         let script = vec![
             Step::Expect(EXPECTED.to_vec()),
@@ -210,7 +221,6 @@ async fn a_body_without_a_length_is_sent_in_chunks() {
         ];
         let scripted = Scripted::new(script).with_capacity(capacity);
         let mut exchange = Exchange::new(scripted.clone());
-        let body = Body::new(Chunks::new(["abc", "", "0123456789abcdef"]));
         let request = Request::put("http://x/")
             .body(body)
             .expect("a valid request");

@@ -248,7 +248,8 @@ where
                 if let Ok(data) = frame.into_data() {
                     self.push(data)?;
                 }
-                if self.body.is_end_stream() {
+                // The end follows the chunk, which must have left before anything else is buffered.
+                if self.chunk.is_none() && self.body.is_end_stream() {
                     self.end()?;
                 }
             }
