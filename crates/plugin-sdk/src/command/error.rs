@@ -115,7 +115,7 @@ fn format_status(status: ExitStatus) -> String {
     }
 }
 
-/// Converts by what a user can do: [`TimedOut`](CommandError::TimedOut) and [`NotStarted`](CommandError::NotStarted) are
+/// Converts by the action that a user can take: [`TimedOut`](CommandError::TimedOut) and [`NotStarted`](CommandError::NotStarted) are
 /// [`timed_out`](ProviderError::timed_out), too much output and I/O errors are [`internal`](ProviderError::internal), all
 /// others are [`unavailable`](ProviderError::unavailable).
 impl From<CommandError> for ProviderError {

@@ -86,7 +86,7 @@ impl Group {
         }
     }
 
-    /// Kills what is left of the group and returns the status of the program, which must have exited.
+    /// Kills the rest of the group and returns the status of the program, which must have exited.
     pub(super) fn reap(mut self) -> io::Result<ExitStatus> {
         let Some(program) = &mut self.0 else {
             return Err(Errno::CHILD.into());
