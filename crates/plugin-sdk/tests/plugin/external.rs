@@ -3,10 +3,12 @@
 use std::fs::File;
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use keyway_plugin_sdk::testing::block_on;
 use keyway_plugin_sdk::{
-    Envelope, Pattern, Plugin, ProviderError, Query, ResultExt as _, SecretsProvider, command,
+    Envelope, ErrorKind, MAX_BLOCKING_THREADS, Pattern, Plugin, ProviderError, Query,
+    ResultExt as _, SecretsProvider, blocking, command,
 };
 use keyway_test_support::process::in_group;
 use keyway_test_support::wait::asynchronous::wait_until;
@@ -32,6 +34,13 @@ fn run(test: impl Future<Output = ()>) -> ExitCode {
     ExitCode::SUCCESS
 }
 
+/// Blocks until the test closes the connection, as a library does that knows nothing of async.
+fn hang() -> Result<(), ProviderError> {
+    let path = std::env::var_os(GATE).unwrap_or_default();
+    std::io::copy(&mut UnixStream::connect(path)?, &mut std::io::sink())?;
+    Ok(())
+}
+
 /// A provider whose id selects its behaviour.
 struct Odd;
 
@@ -43,13 +52,17 @@ impl SecretsProvider for Odd {
     async fn get_secrets(&self, query: &Query) -> Result<Vec<Envelope>, ProviderError> {
         let id = query.require_id()?;
         if id.as_str() == "odd/keeps-the-thread" {
-            // Blocks until the test closes the connection, as a library does that knows nothing of async.
-            let path = std::env::var_os(GATE).unwrap_or_default();
-            std::io::copy(&mut UnixStream::connect(path)?, &mut std::io::sink())?;
+            hang()?;
         }
         if id.as_str() == "odd/runs-a-command" {
             let script = "read -r _ _ _ _ group _ < /proc/$$/stat; echo $group > new; mv new group; sleep 60 & sleep 60";
             command("sh", query).args(["-c", script]).output().await?;
+        }
+        match id.as_str() {
+            "odd/hangs" => blocking(hang).await?,
+            "odd/panics" => blocking(|| panic!("canary-value")).await?,
+            "odd/blocks" => blocking(|| Ok(())).await?,
+            _ => {}
         }
         if id.as_str() == "odd/has-no-descriptor" {
             return Ok(vec![Envelope::new(id, without_descriptors(query).await?)]);
@@ -206,5 +219,52 @@ fn a_command_ends_with_a_plugin_that_is_killed_while_it_starts() -> ExitCode {
             let ended = timeout(WAIT_LIMIT, held.read_to_end(&mut Vec::new())).await;
             ended.expect("the command ends").unwrap();
         }
+    })
+}
+
+#[test]
+fn threads_that_are_stuck_are_counted_and_given_back() -> ExitCode {
+    run(async {
+        let name = "external::threads_that_are_stuck_are_counted_and_given_back";
+        let home = Home::new();
+        let path = home.path().join("gate");
+        let gate = UnixListener::bind(&path).unwrap();
+        let plugin = External::start(name, |command| {
+            command.env(GATE, &path);
+        })
+        .await;
+        let daemon = &plugin.daemon;
+        for _ in 0..2 * MAX_BLOCKING_THREADS {
+            let error = daemon.get("odd/panics").await.unwrap_err();
+            assert_eq!(error.message(), "the plugin panicked in blocking work");
+        }
+        let mut held = Vec::new();
+        while held.len() < MAX_BLOCKING_THREADS {
+            let accept = async || timeout(WAIT_LIMIT, gate.accept()).await.expect("it begins");
+            let hang = async || {
+                let call = daemon.call("odd/hangs").within(Duration::from_secs(1));
+                let error = call.get().await.unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::TimedOut, "{error}");
+            };
+            let accepted = async {
+                for _ in 0..4 {
+                    held.push(accept().await.unwrap());
+                }
+            };
+            tokio::join!(accepted, hang(), hang(), hang(), hang());
+        }
+        let stuck = async || daemon.get("odd/blocks").await.unwrap_err().to_string();
+        let is_stuck =
+            |text: &String| text.contains("16 of 16 threads for blocking work are stuck");
+        let text_of_error = stuck().await;
+        assert!(is_stuck(&text_of_error), "{text_of_error}");
+        assert_eq!(text(daemon, "odd/quick").await, "value");
+        drop(held);
+        // A thread that is given back serves the call that waits for it.
+        timeout(WAIT_LIMIT, async {
+            while daemon.get("odd/blocks").await.is_err() {}
+        })
+        .await
+        .expect("the threads are given back");
     })
 }
