@@ -1,5 +1,6 @@
 //! The failures of writes.
 
+use std::io;
 use std::time::Duration;
 
 use keyway_local::format_duration;
@@ -88,6 +89,14 @@ pub(super) fn unresponsive(id: &Id, effect: Effect, place: &str, limit: Duration
     let advice =
         format_args!("Check that its disk responds, as with `ls` of that directory, then {then}");
     Failure::new(Exit::Unavailable, what, advice).with_id_of(&id.into())
+}
+
+/// Returns the failure of a call of the file store for which the system has no thread.
+pub(super) fn no_thread(error: &io::Error) -> Failure {
+    Failure::error(
+        format_args!("nothing was changed: cannot start a thread for the file store: {error}"),
+        "Check the limits of this user for processes",
+    )
 }
 
 /// Converts an error of the daemon.

@@ -4,7 +4,9 @@ mod error;
 mod file;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, mpsc};
+use std::panic;
+use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
@@ -269,11 +271,7 @@ impl<'a> Writer<'a> {
             }
         }
         let pattern = id.into();
-        let found = self.within_limit(move |file| file.get(&pattern));
-        let found = found.map_err(|limit| {
-            let place = self.destination.store.display_dir(&self.file);
-            error::unresponsive(id, Effect::None, &place, limit)
-        })?;
+        let found = self.within_limit(id, Effect::None, move |file| file.get(&pattern))?;
         let mut found = found.map_err(|error| self.destination.store.failure(&error))?;
         let mut envelope = found.pop().ok_or_else(|| daemon::not_found(&id.into()))?;
         envelope.provider = FILE.to_owned();
@@ -350,8 +348,7 @@ impl<'a> Writer<'a> {
         let place = store.display_dir(&self.file);
         let called = id.clone();
         let done = self
-            .within_limit(move |file| call(file, &called))
-            .map_err(|limit| error::unresponsive(id, effect, &place, limit))?
+            .within_limit(id, effect, move |file| call(file, &called))?
             .map_err(|error| error::of_file(id, &error, store, &place))?;
         if std::mem::take(&mut self.is_note_due) {
             output::note(
@@ -361,20 +358,36 @@ impl<'a> Writer<'a> {
         Ok(done)
     }
 
-    /// Calls the file store on another thread, and returns its result, or the limit if it took longer. The thread ends with the
-    /// program.
+    /// Calls the file store on another thread, which ends with the program.
+    ///
+    /// # Errors
+    ///
+    /// Returns a [`Failure`] if the call takes too long, or if there can be no other thread.
     fn within_limit<T: Send + 'static>(
         &self,
+        id: &Id,
+        effect: Effect,
         call: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
-    ) -> Result<Result<T, StoreError>, Duration> {
+    ) -> Result<Result<T, StoreError>, Failure> {
         let limit = self.globals.timeout.unwrap_or(STORE_LIMIT);
         let file = Arc::clone(&self.file);
         let (sender, result) = mpsc::sync_channel(1);
-        thread::spawn(move || {
+        let thread = thread::Builder::new().spawn(move || {
             // The receiver is gone after the limit.
             let _ = sender.send(call(&file));
         });
-        result.recv_timeout(limit).map_err(|_| limit)
+        let thread = thread.map_err(|error| error::no_thread(&error))?;
+        match result.recv_timeout(limit) {
+            Ok(result) => Ok(result),
+            Err(RecvTimeoutError::Timeout) => {
+                let place = self.destination.store.display_dir(&self.file);
+                Err(error::unresponsive(id, effect, &place, limit))
+            }
+            Err(RecvTimeoutError::Disconnected) => match thread.join() {
+                Err(panic) => panic::resume_unwind(panic),
+                Ok(()) => unreachable!("the thread sends its result"),
+            },
+        }
     }
 
     fn written(&self, version: u64) -> Written {

@@ -1,4 +1,4 @@
-//! `keyway serve` where its user may have no more processes, and where its process may open no more files.
+//! `keyway serve` and writes where their user may have no more processes, and where a process may open no more files.
 
 use std::os::unix::fs::chown;
 use std::path::PathBuf;
@@ -132,6 +132,25 @@ fn a_plugin_that_cannot_be_forked_has_not_failed_and_starts_when_there_is_room()
     assert_eq!(status.code(), Some(0), "{log}");
     // The one failure is the process that was killed.
     assert_eq!(log.matches("plugin failed").count(), 1, "{log}");
+}
+
+#[test]
+fn a_write_for_which_there_is_no_thread_changes_nothing() {
+    if !has_other_users() {
+        return;
+    }
+    let home = OtherHome::new(FIRST_UID + 2);
+    let (keyway, store) = (&home.keyway, home.home.join("own/store"));
+    let mut set = home.command(&["prlimit", "--nproc=1"]);
+    set.arg(keyway)
+        .args(["set", "web/token", "--generate", "--store"])
+        .arg(&store);
+    let output = feed(&mut set, b"");
+    let stderr = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    let reason = "keyway: nothing was changed: cannot start a thread for the file store: ";
+    assert!(stderr.starts_with(reason), "{stderr}");
+    assert!(!store.exists());
 }
 
 #[test]
