@@ -60,6 +60,7 @@ pages! {
     ansible: "tasks/ansible.md",
     cron: "tasks/cron.md",
     ci: "tasks/ci.md",
+    any: "tasks/any.md",
     command_reference: "reference/commands.md",
     running: "reference/running.md",
     storing: "reference/storing.md",
