@@ -64,7 +64,7 @@ pub(crate) fn build(workspace: &Workspace) -> Result<()> {
     Ok(())
 }
 
-/// The links of a page and what can be linked in it.
+/// The links of a page and the anchors in it.
 #[derive(Default)]
 struct Page {
     links: Vec<String>,

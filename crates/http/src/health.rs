@@ -12,8 +12,7 @@ use tower_service::Service;
 /// Responds to `GET` and `HEAD` of `/health` with 200 and `ok`, to its other methods with 405, and to
 /// all other paths with 404.
 ///
-/// The response shows that the process and its connection are alive, and nothing about what the process
-/// serves.
+/// The response shows that the process and its connection are alive, and nothing about its services.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Health;
 

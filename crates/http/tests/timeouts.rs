@@ -1,4 +1,4 @@
-//! The timeouts of a server for what a client sends and reads, in virtual time.
+//! The timeouts of a server for a client that sends and reads, in virtual time.
 
 mod support;
 

@@ -107,7 +107,7 @@ impl FromStr for Address {
     }
 }
 
-/// The I/O error contains the error, whose message states what to do.
+/// The I/O error contains the error, whose message states the remedy.
 impl From<ParseAddressError> for io::Error {
     fn from(error: ParseAddressError) -> Self {
         Self::new(io::ErrorKind::InvalidInput, error)

@@ -36,7 +36,8 @@ pub const MAX_VALUE_LEN: usize = 8 * 1024 * 1024;
 pub const MAX_METADATA_ENTRIES: usize = 64;
 /// The most bytes of the metadata of an envelope, as it is sent.
 pub const MAX_METADATA_LEN: usize = 16 * 1024;
-/// The most bytes of the details and the metadata of an error, names and values together. What exceeds them is left out.
+/// The most bytes of the details and the metadata of an error, names and values together. Details and fields beyond them are left
+/// out.
 pub const MAX_ERROR_METADATA_LEN: usize = 8 * 1024;
 /// The longest message of an error, in bytes. A longer one is cut.
 pub const MAX_ERROR_MESSAGE_LEN: usize = 16 * 1024;

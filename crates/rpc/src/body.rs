@@ -85,7 +85,7 @@ impl Body {
     }
 }
 
-/// Bytes, and what lives as long as they do: a connection may hold them longer than the body.
+/// Bytes, and extensions that live as long as they do: a connection may hold them longer than the body.
 #[cfg(feature = "server")]
 struct Keeping {
     bytes: Bytes,

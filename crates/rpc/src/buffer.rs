@@ -131,7 +131,7 @@ impl Drop for Accumulator {
 /// Error of collecting a body.
 #[derive(Debug)]
 pub(crate) enum CollectError {
-    /// It holds more than the limit; `size` is what is known of it.
+    /// It holds more than the limit; `size` is the known part of its length.
     TooLarge {
         size: u64,
     },

@@ -57,7 +57,7 @@ pub trait ReserveMemory: Send + Sync + 'static {
     /// A dropped future must not have reserved anything.
     fn reserve(&self, bytes: u64) -> impl Future<Output = Result<(), Error>> + Send;
 
-    /// Returns `bytes` bytes of what was reserved.
+    /// Returns `bytes` reserved bytes.
     fn release(&self, bytes: u64);
 }
 
@@ -88,7 +88,7 @@ impl<T: ReserveMemory> ErasedBudget for T {
     }
 }
 
-/// Counts one message against a budget. Dropping it releases what was not [settled](Self::settle).
+/// Counts one message against a budget. Dropping it releases the bytes that were not [settled](Self::settle).
 #[derive(Default)]
 pub(crate) struct Meter<'a> {
     budget: Option<&'a dyn ErasedBudget>,
@@ -111,7 +111,7 @@ impl<'a> Meter<'a> {
         }
     }
 
-    /// Reserves what is needed to hold `bytes` bytes, of which more may come.
+    /// Reserves the memory of a message of which `bytes` bytes have arrived.
     pub(crate) async fn reach(&mut self, bytes: u64) -> Result<(), Error> {
         match bytes > self.reserved.max(UNCOUNTED) {
             true => self.reserve(STEP.max(bytes - self.reserved)).await,
@@ -119,7 +119,7 @@ impl<'a> Meter<'a> {
         }
     }
 
-    /// Releases what exceeds the message, whose length is `bytes`. The rest stays reserved.
+    /// Releases the excess over the message, whose length is `bytes`. The rest stays reserved.
     #[cfg(feature = "client")]
     pub(crate) fn settle(mut self, bytes: u64) {
         self.reserved = self.reserved.saturating_sub(bytes);

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::Error;
 
-/// Whether calling a method twice does more than calling it once, as its `.proto` file says with
+/// The effect of a repeated call of a method, as its `.proto` file declares it with
 /// `option idempotency_level`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[allow(

@@ -13,8 +13,8 @@ use crate::metadata::Names;
 /// A request: the message, its metadata, its deadline, and local extensions.
 ///
 /// On a client it is made from a message (every generated method takes `impl Into<Request<M>>`)
-/// and may carry options of this one call. On a server it is what a handler receives: the metadata
-/// holds all headers of the request, the extensions are those of the HTTP request (peer
+/// and may carry options of this one call. On a server it is the argument of a handler: the
+/// metadata holds all headers of the request, the extensions are those of the HTTP request (peer
 /// credentials, for example, if the server put them there) and the `&'static`
 /// [`MethodSpec`](crate::MethodSpec) of the method.
 ///

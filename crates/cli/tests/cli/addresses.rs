@@ -28,7 +28,7 @@ fn serve_at_default_addresses(home: &Home) -> Option<Daemon> {
     })
 }
 
-/// Whether this process may make a namespace of this kind.
+/// Returns `true` if this process may make a namespace of this kind.
 pub(crate) fn has_namespace(kind: &str) -> bool {
     let mut unshare = Command::new("unshare");
     require::can_run(&format!("unshare {kind}"), unshare.args([kind, "true"]))

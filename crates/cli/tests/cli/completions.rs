@@ -33,7 +33,7 @@ const FISH: Shell = Shell {
     setup: "keyway completions fish | source",
 };
 
-/// What is typed before Tab, and the arguments that the program then gets.
+/// The input before Tab, and the arguments that the program then gets.
 const COMPLETED: &[(&str, &str)] = &[
     ("get web/to", "<get><web/token>"),
     ("get web/", "<get><web>"),

@@ -77,7 +77,7 @@ fn a_start_on_a_disk_that_hangs_ends_in_time_with_a_reason() {
     }
 }
 
-/// Whether a thread of a process waits without taking signals that do not kill.
+/// Succeeds if a thread of a process waits without taking signals that do not kill.
 fn has_blocked_thread(process: &Process) -> Result<(), String> {
     let tasks = fs::read_dir(format!("/proc/{}/task", process.id())).map_err(|e| e.to_string())?;
     let states: Vec<String> = tasks

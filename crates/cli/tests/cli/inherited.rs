@@ -1,4 +1,4 @@
-//! What `keyway serve` and its plugins inherit from the program that starts the daemon.
+//! The state that `keyway serve` and its plugins inherit from the program that starts the daemon.
 
 use std::fs;
 

@@ -109,7 +109,7 @@ fn the_child_has_the_core_limit_of_a_direct_start() {
     assert_eq!(limit(&format!("exec {KEYWAY} run --")), direct);
 }
 
-/// Whether the memory that a process can read contains `text`.
+/// Returns `true` if the memory that a process can read contains `text`.
 fn is_in_memory(pid: Pid, text: &[u8]) -> bool {
     let pid = pid.as_raw_nonzero();
     let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();

@@ -1,4 +1,4 @@
-//! How signals stop `keyway serve`.
+//! The end of `keyway serve` by signals.
 
 use keyway_test_support::{Daemon, eventually};
 use rustix::process::Signal;

@@ -95,7 +95,7 @@ fn is_nonblocking(file: impl AsFd) -> bool {
     fcntl_getfl(file).unwrap().contains(OFlags::NONBLOCK)
 }
 
-/// Whether nothing is left to read.
+/// Returns `true` if nothing is left to read.
 fn is_read(stream: &UnixStream) -> bool {
     ioctl_fionread(stream).unwrap() == 0
 }

@@ -1,8 +1,8 @@
 //! One request on one byte stream.
 //!
 //! The HTTP/1.1 here has none of a general client's queues between a caller and its connection: together with the fresh
-//! stream below it, a call must cost hardly more than one on a connection that is kept open. It is also what lets every
-//! buffer that a message passed through be zeroed.
+//! stream below it, a call must cost hardly more than one on a connection that is kept open. It also allows to zero every buffer of
+//! a message.
 
 use std::future::poll_fn;
 use std::io;

@@ -148,8 +148,8 @@ impl Limits {
     /// Ends a connection behind its last response by dropping the byte stream, without waiting for
     /// a flush or a shutdown. Default: `false`.
     ///
-    /// It saves a wake-up for each response on byte streams that deliver what was written when they
-    /// are dropped, as the streams of a multiplexer do.
+    /// It saves a wake-up for each response on byte streams that deliver written bytes when they are dropped, as the streams of a
+    /// multiplexer do.
     #[must_use]
     pub fn drop_delivers(mut self, delivers: bool) -> Self {
         self.drop_delivers = delivers;

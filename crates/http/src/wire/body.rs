@@ -11,7 +11,7 @@ use crate::syntax::chunked::{Chunked, Part};
 use crate::syntax::{Framing, SyntaxError};
 use crate::zeroed::Zeroed;
 
-/// A body with a length, or what is left of it, is read into one buffer of at most this size, so that a caller that
+/// A body with a length, or the rest of it, is read into one buffer of at most this size, so that a caller that
 /// collects it copies nothing up to here. The buffer costs address space until the bytes arrive, not memory.
 const MAX_BLOCK: u64 = 1024 * 1024;
 
@@ -136,7 +136,7 @@ impl Block {
         Poll::Ready(Ok(Bytes::from_owner(std::mem::take(self).buffer)))
     }
 
-    /// Makes a buffer of this size and moves to it what was read already.
+    /// Makes a buffer of this size and moves the unread bytes to it.
     fn start(&mut self, size: usize, reader: &mut Reader) {
         let mut buffer = vec![0; size];
         let unread = reader.unread().len();

@@ -34,7 +34,7 @@ pub(crate) struct Writer<B: Body> {
     blocked: bool,
     /// `true` if the peer does not read any more.
     is_broken: bool,
-    /// `true` if some of what was sent is no longer here.
+    /// `true` if some of the sent bytes are no longer here.
     is_partial: bool,
     /// `true` if the message is done only when the byte stream was flushed.
     flushes: bool,

@@ -9,8 +9,7 @@ use super::server::{SECOND, Server, request, tasks};
 
 const CYCLES: usize = 10_000;
 
-/// Runs cycles, and checks that tasks, connections and memory are afterwards what they were after
-/// the first tenth of them.
+/// Runs cycles, and checks that tasks, connections and memory are the same afterwards as after the first tenth of them.
 async fn check(cycle: impl AsyncFn(&Server)) {
     let server = Server::start(Limits::default());
     let mut before = (0, 0);

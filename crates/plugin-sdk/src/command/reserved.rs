@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep};
 
 use super::guardian;
 
-/// How long a group is kept for the next command: the start of its leader takes as long as that of a small program.
+/// The time for which a group is kept for the next command: the start of its leader takes as long as that of a small program.
 const KEPT_FOR: Duration = Duration::from_secs(10);
 
 static FREE: Mutex<Free> = Mutex::new(Free {
@@ -25,7 +25,7 @@ static FREE: Mutex<Free> = Mutex::new(Free {
 struct Free {
     /// The leaders, and since when each group is free. The newest is last.
     groups: Vec<(Child, Instant)>,
-    /// Reaps what was not used again.
+    /// Reaps the groups that were not used again.
     reaper: Option<JoinHandle<()>>,
 }
 

@@ -45,7 +45,7 @@ pub struct AuthorizeResponse {
     /// The decision.
     #[prost(enumeration = "Decision", optional, tag = "1")]
     pub decision: ::core::option::Option<i32>,
-    /// Until when the decision is valid; year 1 or absent means that no time was set.
+    /// Expiry of the decision; year 1 or absent means that no time was set.
     #[prost(message, optional, tag = "2")]
     pub expires_at: ::core::option::Option<::prost_types::Timestamp>,
 }
@@ -89,7 +89,7 @@ pub struct Requester {
     /// The path of the executable; empty if it could not be read.
     #[prost(string, optional, tag = "3")]
     pub absolute_binary_path: ::core::option::Option<::prost::alloc::string::String>,
-    /// Whether the executable is signed by Docker.
+    /// `true` if the executable is signed by Docker.
     #[prost(bool, optional, tag = "4")]
     pub signed_by_docker: ::core::option::Option<bool>,
     /// The signature of the executable.

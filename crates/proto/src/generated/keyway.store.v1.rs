@@ -84,7 +84,7 @@ pub struct RemoveResponse {
     /// The number of versions that were removed.
     #[prost(uint32, optional, tag = "1")]
     pub removed: ::core::option::Option<u32>,
-    /// Whether `Restore` can bring them back.
+    /// `true` if `Restore` can bring them back.
     #[prost(bool, optional, tag = "2")]
     pub restorable: ::core::option::Option<bool>,
     /// The name of the plugin that removed them. Set by the daemon.
@@ -216,7 +216,7 @@ impl ::prost::Name for RestoreResponse {
 /// A detail of the error of a write that was refused and changed nothing.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Refusal {
-    /// Why.
+    /// The reason.
     #[prost(enumeration = "refusal::Reason", optional, tag = "1")]
     pub reason: ::core::option::Option<i32>,
     /// The current version, for REASON_VERSION; empty if the secret does not exist.
@@ -228,7 +228,7 @@ pub struct Refusal {
 }
 /// Nested message and enum types in `Refusal`.
 pub mod refusal {
-    /// Why a write was refused.
+    /// The reason why a write was refused.
     #[derive(
         Clone,
         Copy,

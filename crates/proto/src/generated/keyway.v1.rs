@@ -80,7 +80,7 @@ pub struct Unlisted {
     /// The realm of the provider.
     #[prost(string, optional, tag = "2")]
     pub pattern: ::core::option::Option<::prost::alloc::string::String>,
-    /// Why the provider returned no list.
+    /// The reason why the provider returned no list.
     #[prost(enumeration = "unlisted::Reason", optional, tag = "3")]
     pub reason: ::core::option::Option<i32>,
     /// Human-readable cause.
@@ -89,7 +89,7 @@ pub struct Unlisted {
 }
 /// Nested message and enum types in `Unlisted`.
 pub mod unlisted {
-    /// Why a provider returned no list.
+    /// The reason why a provider returned no list.
     #[derive(
         Clone,
         Copy,
@@ -314,19 +314,19 @@ pub struct PluginDescription {
     /// The most requests in flight, 1 to 1,024; configuration may lower it. Default: 64.
     #[prost(uint32, optional, tag = "2")]
     pub concurrency: ::core::option::Option<u32>,
-    /// Whether one response may serve several callers of the same request in flight. Default: false.
+    /// `true` if one response may serve several callers of the same request in flight. Default: false.
     #[prost(bool, optional, tag = "3")]
     pub shareable: ::core::option::Option<bool>,
-    /// Whether a call may prompt the user, or has an effect such as a lease, a quota or a charge. Default: false.
+    /// `true` if a call may prompt the user, or has an effect such as a lease, a quota or a charge. Default: false.
     #[prost(bool, optional, tag = "4")]
     pub interactive: ::core::option::Option<bool>,
-    /// Whether the plugin serves `CatalogService`. Default: determined by the first call.
+    /// `true` if the plugin serves `CatalogService`. Default: determined by the first call.
     #[prost(bool, optional, tag = "5")]
     pub lists: ::core::option::Option<bool>,
-    /// Whether the plugin serves `keyway.store.v1.StoreService`. Default: false.
+    /// `true` if the plugin serves `keyway.store.v1.StoreService`. Default: false.
     #[prost(bool, optional, tag = "6")]
     pub stores: ::core::option::Option<bool>,
-    /// What the plugin provides, for the user; at most 256 bytes.
+    /// A text about the plugin, for the user; at most 256 bytes.
     #[prost(string, optional, tag = "7")]
     pub description: ::core::option::Option<::prost::alloc::string::String>,
     /// The URL of its documentation; at most 256 bytes.
@@ -350,7 +350,7 @@ pub struct Failure {
     /// The kind.
     #[prost(enumeration = "FailureKind", optional, tag = "1")]
     pub kind: ::core::option::Option<i32>,
-    /// How long a retry is pointless; at most 1 h.
+    /// The time for which a retry is pointless; at most 1 h.
     #[prost(message, optional, tag = "2")]
     pub retry_after: ::core::option::Option<::prost_types::Duration>,
     /// One sentence with the remedy for the user: at most 256 bytes, no secret.
@@ -393,13 +393,13 @@ pub struct ProviderFailure {
     /// The kind of its failure.
     #[prost(enumeration = "FailureKind", optional, tag = "2")]
     pub kind: ::core::option::Option<i32>,
-    /// What happened, for the user.
+    /// The failure in words for the user.
     #[prost(string, optional, tag = "3")]
     pub message: ::core::option::Option<::prost::alloc::string::String>,
     /// The provider's own remedy; empty for an external plugin.
     #[prost(string, optional, tag = "4")]
     pub remedy: ::core::option::Option<::prost::alloc::string::String>,
-    /// How long a retry is pointless.
+    /// The time for which a retry is pointless.
     #[prost(message, optional, tag = "5")]
     pub retry_after: ::core::option::Option<::prost_types::Duration>,
 }
@@ -698,10 +698,10 @@ pub struct PluginStatus {
     /// `enabled` in the configuration; absent if it is not set.
     #[prost(bool, optional, tag = "16")]
     pub configured_enabled: ::core::option::Option<bool>,
-    /// Whether a call may prompt the user.
+    /// `true` if a call may prompt the user.
     #[prost(bool, optional, tag = "17")]
     pub interactive: ::core::option::Option<bool>,
-    /// Whether a failure of it fails every pattern query in its realm.
+    /// `true` if a failure of it fails every pattern query in its realm.
     #[prost(bool, optional, tag = "18")]
     pub required: ::core::option::Option<bool>,
     /// The checksum that its executable must have, in lower-case hex; empty without a pin.
@@ -736,7 +736,7 @@ pub struct FailedRequest {
     /// The kind of failure.
     #[prost(enumeration = "FailureKind", optional, tag = "2")]
     pub kind: ::core::option::Option<i32>,
-    /// What happened, for the user.
+    /// The failure in words for the user.
     #[prost(string, optional, tag = "3")]
     pub message: ::core::option::Option<::prost::alloc::string::String>,
 }
@@ -767,7 +767,7 @@ impl ::prost::Name for ExplainRequest {
         "type.googleapis.com/keyway.v1.ExplainRequest".into()
     }
 }
-/// How a query was resolved.
+/// The resolution of a query.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ExplainResponse {
     /// For an id: that one. For a pattern: each returned id, in order.
@@ -787,7 +787,7 @@ impl ::prost::Name for ExplainResponse {
         "type.googleapis.com/keyway.v1.ExplainResponse".into()
     }
 }
-/// How one id was resolved.
+/// The resolution of one id.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ExplainedId {
     /// The id.
@@ -891,7 +891,7 @@ pub struct StatusResponse {
     /// The path of the program that it runs.
     #[prost(string, optional, tag = "10")]
     pub executable: ::core::option::Option<::prost::alloc::string::String>,
-    /// Whether another file is at that path now, as after an update.
+    /// `true` if another file is at that path now, as after an update.
     #[prost(bool, optional, tag = "11")]
     pub is_executable_replaced: ::core::option::Option<bool>,
 }

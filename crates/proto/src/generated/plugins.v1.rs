@@ -44,7 +44,7 @@ pub struct RegisterPluginResponse {
     /// The runtime's version, a Go semver.
     #[prost(string, optional, tag = "2")]
     pub engine_version: ::core::option::Option<::prost::alloc::string::String>,
-    /// How long the runtime waits for a response.
+    /// The time for which the runtime waits for a response.
     #[prost(message, optional, tag = "3")]
     pub request_timeout: ::core::option::Option<::prost_types::Duration>,
 }
@@ -123,13 +123,13 @@ pub struct Plugin {
     /// The plugin's version, a Go semver.
     #[prost(string, optional, tag = "2")]
     pub version: ::core::option::Option<::prost::alloc::string::String>,
-    /// Whether it is disabled.
+    /// `true` if it is disabled.
     #[prost(bool, optional, tag = "3")]
     pub disabled: ::core::option::Option<bool>,
-    /// Whether it is external: not launched by the runtime.
+    /// `true` if it is external: not launched by the runtime.
     #[prost(bool, optional, tag = "4")]
     pub external: ::core::option::Option<bool>,
-    /// Whether it can be enabled and disabled.
+    /// `true` if it can be enabled and disabled.
     #[prost(bool, optional, tag = "5")]
     pub configurable: ::core::option::Option<bool>,
     /// Its status.

@@ -31,7 +31,7 @@ pub struct RegisterPluginResponse {
     /// The runtime's version.
     #[prost(string, optional, tag = "2")]
     pub engine_version: ::core::option::Option<::prost::alloc::string::String>,
-    /// How long the runtime waits for a response.
+    /// The time for which the runtime waits for a response.
     #[prost(message, optional, tag = "3")]
     pub request_timeout: ::core::option::Option<::prost_types::Duration>,
 }
@@ -113,7 +113,7 @@ pub struct Plugin {
     /// The realm of the plugin.
     #[prost(string, optional, tag = "3")]
     pub pattern: ::core::option::Option<::prost::alloc::string::String>,
-    /// Whether it is external: not launched by the runtime.
+    /// `true` if it is external: not launched by the runtime.
     #[prost(bool, optional, tag = "4")]
     pub external: ::core::option::Option<bool>,
 }
@@ -871,7 +871,7 @@ pub struct AuthorizeResponse {
     /// The decision.
     #[prost(enumeration = "Decision", optional, tag = "1")]
     pub decision: ::core::option::Option<i32>,
-    /// Until when the decision is valid; year 1 or absent means that no time was set.
+    /// Expiry of the decision; year 1 or absent means that no time was set.
     #[prost(message, optional, tag = "2")]
     pub expires_at: ::core::option::Option<::prost_types::Timestamp>,
 }

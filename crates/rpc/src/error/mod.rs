@@ -16,7 +16,7 @@ use crate::Code;
 use crate::metadata::Names;
 
 /// The most bytes of the details and the metadata of an error that a server sends, names and values
-/// together: 8 KiB. What exceeds them is left out, details last.
+/// together: 8 KiB. Fields and details beyond them are left out, details last.
 pub const MAX_ERROR_METADATA_LEN: usize = 8 * 1024;
 
 /// The longest message of an error that a server sends, in bytes: 16 KiB. A longer one is cut.

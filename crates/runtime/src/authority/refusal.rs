@@ -7,7 +7,7 @@ use keyway_secrets::{Id, Pattern};
 use super::action::Purpose;
 use crate::model::PluginName;
 
-/// The reason why a caller may not take an action. The text is two sentences: what is refused and why, and what to do.
+/// The reason why a caller may not take an action. The text is two sentences: the refusal with its reason, and the remedy.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub(crate) enum Refusal {

@@ -32,7 +32,7 @@ pub(crate) trait Keep: Clone + Send + Sync + 'static {
     fn freshness(&self) -> Freshness;
 }
 
-/// Whether a response may be used again, and for how long.
+/// The time for which a response may be used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Freshness {
     /// Not at all: it is a failure.

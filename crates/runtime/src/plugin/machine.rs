@@ -84,7 +84,7 @@ pub(crate) enum LaunchFailure {
 pub(crate) struct Exit {
     /// The exit status, unless a signal ended it or there was no process.
     pub(crate) code: Option<i32>,
-    /// How it ended, and its last output; empty without a process.
+    /// The kind of the end, and the last output; empty without a process.
     pub(crate) text: String,
 }
 

@@ -131,7 +131,7 @@ fn stopped_process(view: &View) -> Option<i32> {
     view.pid.filter(is_stopped)
 }
 
-/// Returns what a provider of this kind of failure does, as a verb phrase.
+/// Returns the verb phrase of a provider with this kind of failure.
 pub(crate) fn phrase(kind: FailureKind) -> &'static str {
     match kind {
         FailureKind::Locked => "is locked",

@@ -24,7 +24,7 @@ pub(super) struct Page {
     pub(super) needs: Vec<String>,
     pub(super) steps: Vec<Step>,
     pub(super) has_rust: bool,
-    /// Whether the reader has a systemd.
+    /// `true` if the reader has a systemd.
     pub(super) has_user_manager: bool,
 }
 
@@ -52,9 +52,9 @@ pub(super) struct File {
 pub(super) struct Command {
     pub(super) text: String,
     pub(super) output: String,
-    /// What is typed, each behind the text that it waits for; empty without a terminal.
+    /// The input of the terminal, each behind the text that it waits for; empty without a terminal.
     pub(super) dialogue: Vec<(String, String)>,
-    /// Whether the page shows the exit code, or one that is not 0 is a fault.
+    /// `true` if the page shows the exit code; otherwise one that is not 0 is a fault.
     pub(super) may_fail: bool,
 }
 
@@ -148,7 +148,7 @@ impl Page {
     }
 }
 
-/// What comments add to the next block.
+/// The additions of comments to the next block.
 #[derive(Default)]
 struct Hidden {
     dialogue: Vec<(String, String)>,

@@ -39,7 +39,7 @@ struct Session<'a> {
     _shell: Process,
 }
 
-/// Where tools keep what does not belong into the home of each page: toolchains and compiled libraries.
+/// The places of tools outside of the home of each page: toolchains and compiled libraries.
 fn tools() -> impl Iterator<Item = (&'static str, PathBuf)> {
     let home = PathBuf::from(std::env::var_os("HOME").unwrap_or_default());
     let defaults = [("RUSTUP_HOME", ".rustup"), ("GOCACHE", ".cache/go-build")];
@@ -192,7 +192,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// What the command has shown so far, for a reader named ann with the uid 1000.
+    /// Returns the output of the command so far, for a reader named ann with the uid 1000.
     fn shown(&self) -> String {
         let bytes = fs::read(self.file("out")).unwrap_or_default();
         let home = self.home.path().to_str().unwrap();

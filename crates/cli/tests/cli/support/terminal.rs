@@ -157,7 +157,7 @@ impl Terminal {
         &self.seen
     }
 
-    /// Whether the terminal echoes input.
+    /// Returns `true` if the terminal echoes input.
     pub(crate) fn echoes(&self) -> bool {
         let modes = tcgetattr(&self.keyboard).unwrap().local_modes;
         modes.contains(LocalModes::ECHO)

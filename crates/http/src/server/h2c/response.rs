@@ -17,8 +17,8 @@ use super::streams::{Stream, Streams};
 use crate::BoxError;
 use crate::zeroed::Zeroed;
 
-/// The size of the pieces in which hyper gets a response. It polls for the next piece when the peer
-/// has a window for it, which shows what the peer takes, and it buffers no more than two.
+/// The size of the pieces in which hyper gets a response. It polls for the next piece when the peer has a window for it, which
+/// shows the peer's progress, and it buffers no more than two.
 pub(super) const PIECE: usize = 16 * 1024;
 
 type ErasedBody = Pin<Box<dyn Body<Data = Bytes, Error = BoxError> + Send>>;

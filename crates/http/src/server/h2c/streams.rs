@@ -40,7 +40,7 @@ struct Entry {
     _place: Option<StreamPlace>,
 }
 
-/// No call panics while it holds a lock, and what it protects is valid at any time.
+/// No call panics while it holds a lock, and the protected data are valid at any time.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-/// All fields of a response. Both limits are below what readers accept (64 KiB and 100 fields for
+/// All fields of a response. Both limits are below those of readers (64 KiB and 100 fields for
 /// `keyway-http`), so that a response is never lost by its metadata.
 const MAX_FIELDS: usize = 64;
 const MAX_BYTES: usize = 16 * 1024;

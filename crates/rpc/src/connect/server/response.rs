@@ -82,7 +82,7 @@ pub(crate) fn success(
 }
 
 /// Returns the response of a call that failed: JSON whatever the codec of the call, never
-/// compressed. What exceeds the limits of an error is left out.
+/// compressed. Details and metadata beyond the limits of an error are left out.
 pub(crate) fn failure(error: &Error, method: &Method) -> http::Response<Body> {
     let Written {
         json: body,
