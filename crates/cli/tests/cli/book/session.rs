@@ -74,9 +74,6 @@ impl<'a> Session<'a> {
     fn start(home: &'a Home, manager: Option<&UserManager<'_>>) -> Self {
         let bin = home.create_dir(".local/bin");
         std::os::unix::fs::symlink(KEYWAY, bin.join("keyway")).unwrap();
-        let mut path = bin.into_os_string();
-        path.push(":");
-        path.push(std::env::var_os("PATH").unwrap_or_default());
         let shell = ["bash", "--noprofile", "--norc", "-s"];
         let mut command = match manager {
             Some(manager) => manager.command(shell),
@@ -90,7 +87,7 @@ impl<'a> Session<'a> {
         };
         set_mode(&home.join("run"), 0o700);
         command
-            .env("PATH", path)
+            .env("PATH", home.search_path_from(".local/bin"))
             .env("SHELL", "/bin/bash")
             .env("USER", "ann")
             .env("LANG", "C.UTF-8")

@@ -35,7 +35,12 @@ impl Home {
 
     /// The search path with the directory `bin` of this home first.
     pub(crate) fn search_path(&self) -> OsString {
-        let mut path = self.join("bin").into_os_string();
+        self.search_path_from("bin")
+    }
+
+    /// The search path with this directory of the home first.
+    pub(crate) fn search_path_from(&self, first: &str) -> OsString {
+        let mut path = self.join(first).into_os_string();
         path.push(":");
         path.push(std::env::var_os("PATH").unwrap_or_default());
         path
