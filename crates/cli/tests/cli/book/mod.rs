@@ -92,6 +92,11 @@ fn readme() {
     follow("../../../README.md");
 }
 
+#[test]
+fn readme_of_the_program() {
+    follow("../../../crates/cli/README.md");
+}
+
 fn files(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
