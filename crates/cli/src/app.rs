@@ -3,7 +3,8 @@
 use std::env;
 use std::process::ExitCode;
 
-use clap::{CommandFactory as _, FromArgMatches as _};
+use clap::error::ErrorKind;
+use clap::{CommandFactory as _, Parser as _};
 
 use crate::cli::Cli;
 use crate::{builtin, help, message, process, stdio, usage};
@@ -34,8 +35,13 @@ pub(crate) fn run() -> ExitCode {
     }
 }
 
-/// Parses the arguments of the process.
+/// Parses the arguments of the process. The examples of the help are built only if it is to be shown.
 fn parse() -> Result<Cli, clap::Error> {
-    let matches = help::complete(Cli::command()).try_get_matches()?;
-    Cli::from_arg_matches(&matches)
+    Cli::try_parse().map_err(|error| match error.kind() {
+        ErrorKind::DisplayHelp => {
+            let shown = help::complete(Cli::command()).try_get_matches();
+            shown.err().unwrap_or(error)
+        }
+        _ => error,
+    })
 }

@@ -16,6 +16,14 @@ pub(crate) fn pattern(text: &str) -> Result<Pattern, ParsePatternError> {
     text.strip_prefix(SCHEME).unwrap_or(text).parse()
 }
 
+/// Parses a pattern for a listing: a place that ends with `/` is everything below it.
+pub(crate) fn place(text: &str) -> Result<Pattern, ParsePatternError> {
+    match text.ends_with('/') {
+        true => pattern(&format!("{text}**")),
+        false => pattern(text),
+    }
+}
+
 /// Parses the name of a provider: that of an executable file. The error does not repeat the text.
 pub(crate) fn provider(text: &str) -> Result<String, &'static str> {
     let name = text.parse::<PluginName>().ok();
@@ -40,6 +48,9 @@ mod tests {
     fn the_scheme_of_a_reference_is_stripped() {
         assert_eq!(id("se://web/token").unwrap().as_str(), "web/token");
         assert_eq!(pattern("se://web/*").unwrap().to_string(), "web/*");
+        assert_eq!(place("se://web/").unwrap().to_string(), "web/**");
+        assert_eq!(place("web/*").unwrap().to_string(), "web/*");
+        assert!(place("/").is_err() && place("web//").is_err());
         assert_eq!(id("web/token").unwrap().as_str(), "web/token");
         assert!(id("se://se://a").is_err());
     }

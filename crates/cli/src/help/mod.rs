@@ -1,4 +1,4 @@
-//! What the help and the manual pages have beside the options: examples and exit codes.
+//! Examples and exit codes of the help and the manual pages.
 
 mod pages;
 

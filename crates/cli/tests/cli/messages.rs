@@ -141,6 +141,8 @@ fn listings() {
     insta::assert_snapshot!(with_daemon(&[
         "ls",
         "ls web/*",
+        "ls web/",
+        "ls web",
         "ls --json",
         "ls --fetch",
         "ls --fetch --json",

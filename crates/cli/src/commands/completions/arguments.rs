@@ -1,4 +1,4 @@
-//! What the values of each option and argument are.
+//! The values of each option and argument.
 
 use std::any::TypeId;
 use std::ffi::OsStr;
@@ -41,7 +41,7 @@ impl Native {
     }
 }
 
-/// Adds to each argument of the definition what its values are.
+/// Adds to each argument of the definition where its values come from.
 pub(super) fn with_completers(definition: Command, lookup: &Arc<Lookup>) -> Command {
     definition
         .mut_args(|argument| with_completer(argument, lookup))

@@ -1,4 +1,4 @@
-//! What the last word of a command line can become.
+//! The candidates for the last word of a command line.
 
 use std::ffi::OsString;
 use std::sync::Arc;
@@ -11,10 +11,10 @@ use super::arguments::{Native, with_completers};
 use super::lookup::Lookup;
 use crate::globals::Globals;
 
-/// What a word can become.
+/// The completion of a word.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Completion {
-    /// What the shell completes by itself.
+    /// Left to the shell.
     Native(Native),
     /// Words, each with a description, which may be empty.
     Words(Vec<(String, String)>),

@@ -1,4 +1,4 @@
-//! `keyway completions`: the completions of a shell, and the candidates for a word that their scripts ask for.
+//! `keyway completions`: the completions of a shell, and the candidates for a word, which their scripts request.
 
 mod arguments;
 mod candidates;

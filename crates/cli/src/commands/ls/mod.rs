@@ -17,8 +17,8 @@ use listing::{Listing, UnlistedProvider};
 /// Options of `keyway ls`.
 #[derive(Args, Debug)]
 pub(crate) struct Options {
-    /// Only the secrets that this pattern matches: `*` is one component, `**` any number of them.
-    #[arg(default_value = "**", value_parser = names::pattern)]
+    /// Only the secrets that this pattern matches: `*` is one component, `**` any number of them; `web/` is `web/**`.
+    #[arg(default_value = "**", value_parser = names::place)]
     pattern: Pattern,
     /// Read the secrets of providers that cannot list them; their values are not printed.
     #[arg(long)]
@@ -42,7 +42,7 @@ pub(crate) fn run(globals: &Globals, options: &Options) -> Result<Exit, Failure>
             output::print_text(listing.table())?;
             let is_disabled = |unlisted: &UnlistedProvider| unlisted.reason == "turned_off";
             if listing.secrets.is_empty() && listing.unlisted.iter().all(is_disabled) {
-                output::note(format_args!("no secret matches {pattern}"));
+                output::note(no_match(pattern));
             }
         }
         listing.notes.iter().for_each(output::note);
@@ -51,4 +51,12 @@ pub(crate) fn run(globals: &Globals, options: &Options) -> Result<Exit, Failure>
             .await;
         failed.map_or(Ok(Exit::Done), Err)
     })
+}
+
+/// Returns a note about a listing without secrets.
+fn no_match(pattern: &Pattern) -> String {
+    match pattern.as_id() {
+        Some(id) => format!("there is no secret {id}; `keyway ls {id}/` lists what is below it"),
+        None => format!("no secret matches {pattern}"),
+    }
 }

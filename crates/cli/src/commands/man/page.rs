@@ -13,7 +13,7 @@ pub(super) struct ManualPage {
     pub(super) content: Vec<u8>,
 }
 
-/// What the page of the program has about the environment.
+/// The environment variables that the page of the program names.
 const ENVIRONMENT: &[(&str, &str)] = &[
     (
         "KEYWAY_SOCKET",
