@@ -56,7 +56,7 @@ pub(crate) fn run(globals: &Globals, options: &Options) -> Result<Exit, Failure>
 /// Returns a note about a listing without secrets.
 fn no_match(pattern: &Pattern) -> String {
     match pattern.as_id() {
-        Some(id) => format!("there is no secret {id}; `keyway ls {id}/` lists what is below it"),
+        Some(id) => format!("no secret matches {id}; `keyway ls {id}/` lists what is below it"),
         None => format!("no secret matches {pattern}"),
     }
 }
