@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-/// Which end of the session this is. It decides nothing but the stream ids.
+/// The role of one end of a session. Nothing but the ids of its streams depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
     /// Opens streams with odd ids.
@@ -19,30 +19,29 @@ impl Role {
         }
     }
 
-    /// Returns `true` if a stream with this id is one that *this* end opens.
+    /// Returns `true` if this end opens the streams with ids like this one.
     pub(crate) const fn owns(self, id: u32) -> bool {
         id % 2 == self.first_id() % 2
     }
 }
 
-/// The window that every stream has in each direction until an update changes it, as the
-/// yamux specification fixes it: 256 KiB.
+/// The first window of every stream in each direction. The yamux specification fixes it at 256 KiB.
 pub(crate) const INITIAL_WINDOW: u32 = 256 * 1024;
 
-/// Counts as never. Beyond a few centuries the clock of some systems overflows.
+/// The longest duration, which counts as never. The clocks of some systems overflow after a few centuries.
 const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
 /// The shortest timeout of a peer or a connection that reacts at once.
 const SHORTEST: Duration = Duration::from_millis(100);
 
-/// The shortest [`Config::close_timeout`]: a reset destroys what the peer has received and not read.
+/// The shortest [`Config::close_timeout`]: a reset destroys bytes that the peer has received and not read.
 const SHORTEST_CLOSE: Duration = Duration::from_secs(1);
 
 /// The shortest [`Config::keep_alive`] interval.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(1);
 
-/// The least [`Config::max_control_replies`]: as many streams as HashiCorp's implementation opens before the first is
-/// acknowledged, and so may have refused at once.
+/// The least [`Config::max_control_replies`]: HashiCorp's implementation opens as many streams before the first is
+/// acknowledged, and all of them may be refused at once.
 const LEAST_REPLIES: usize = 256;
 
 /// Whether the peer of a session is suspended: it exists and cannot respond, for instance because a signal has stopped its
@@ -69,7 +68,7 @@ impl fmt::Debug for PeerSuspension {
     }
 }
 
-/// Declares the settings: each with its default, and with what makes a value that is too small the minimum.
+/// Declares the settings: each with its default, and the expression that raises smaller values to the minimum.
 macro_rules! settings {
     (
         $(#[$about:meta])*
@@ -111,10 +110,10 @@ macro_rules! settings {
 settings! {
     /// The settings of a session: limits, timeouts, keep-alive.
     ///
-    /// The defaults are those of HashiCorp's implementation if it has the setting, so that
-    /// both ends of a mixed pair have the same expectations.
+    /// The defaults are those of HashiCorp's implementation for the settings that it has, so that both ends of a mixed
+    /// pair have the same expectations.
     ///
-    /// Each setting has a minimum, which its documentation states: the least with which a session works. A smaller value,
+    /// Each setting has a minimum, which its documentation states: with less, no session would work. A smaller value,
     /// zero included, counts as the minimum. Durations of more than 100 years count as 100 years, so [`Duration::MAX`]
     /// means never. `Debug` shows the values in effect.
     ///
@@ -129,7 +128,7 @@ settings! {
 
     /// Sets how many streams of the peer may wait to be accepted. One more is refused with a reset.
     ///
-    /// Default: 256. Minimum: 1. A waiting stream costs about 200 bytes plus what the peer sent on it, at most 256 KiB.
+    /// Default: 256. Minimum: 1. A waiting stream costs about 200 bytes and its unread bytes, at most 256 KiB.
     accept_backlog: usize = 256, |streams| streams.max(1);
 
     /// Sets how long a stream that was dropped on this side waits for the peer to finish it. Then it is reset, at the
@@ -163,8 +162,8 @@ settings! {
     /// Default: 64 MiB. Minimum: 256 KiB, the first window of one stream.
     max_buffered: usize = 64 * 1024 * 1024, |bytes| bytes.max(INITIAL_WINDOW as usize);
 
-    /// Sets how many replies to pings and refusals of streams may wait for the connection. A peer that
-    /// requests more and reads none loses its session, as does one that makes streams reply until
+    /// Sets how many replies to pings and refusals of streams may wait for the connection. The session of a peer that
+    /// requests more and reads none fails, as does that of a peer that provokes frames of streams until
     /// four frames for each of [`max_streams`](Self::max_streams) wait beyond this limit.
     ///
     /// Default: 1024, of 12 bytes each. Minimum: 256.
@@ -209,9 +208,9 @@ settings! {
     /// Default: 64 KiB. Minimum: 64 KiB.
     send_queue: usize = 64 * 1024, |bytes| bytes.max(64 * 1024);
 
-    /// Sets how long the connection may take no byte while bytes wait before the session ends. A connection
-    /// with a buffer of its own has taken them when it is flushed, so its buffer must not hold more than
-    /// the slowest network that is to be served carries in this time.
+    /// Sets how long the connection may take no byte while bytes wait before the session ends. A buffered connection
+    /// has taken them when it is flushed, so its buffer must be no larger than the amount of data that the slowest
+    /// network transfers in this time.
     ///
     /// Default: 10 seconds. Minimum: 100 milliseconds.
     write_timeout: Duration = Duration::from_secs(10), |timeout| timeout.clamp(SHORTEST, LONGEST);

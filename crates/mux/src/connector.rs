@@ -1,4 +1,4 @@
-//! The client's side: a service whose every call returns a new stream.
+//! A connector: a service whose calls return new streams.
 
 use std::task::{Context, Poll};
 
@@ -11,7 +11,7 @@ use crate::{
     io::Stream,
 };
 
-/// Opens a stream for each call, whatever the URI: a session has one peer.
+/// Opens a stream for each call. The URI is ignored, because a session has one peer.
 ///
 /// It is a [`tower_service::Service`] of [`Uri`], which hyper-util's pooled client and tonic's
 /// channel take as their connector.
@@ -37,7 +37,7 @@ impl Service<Uri> for Connector {
     type Error = OpenError;
     type Future = Open;
 
-    /// Always ready: why a session cannot open a stream is the result of the call.
+    /// Always ready: the call returns the error of a session that cannot open a stream.
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), OpenError>> {
         Poll::Ready(Ok(()))
     }

@@ -1,6 +1,6 @@
-//! How payload is copied.
+//! Copying of payload.
 
-/// Up to here a copy is done with plain instructions.
+/// The longest copy for which the C library uses plain instructions.
 const PIECE: usize = 2 * 1024;
 
 /// Returns the bytes in pieces, to be copied one by one. The C library copies more than that with one `rep movsb` on

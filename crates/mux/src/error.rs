@@ -19,7 +19,7 @@ impl fmt::Display for StreamId {
     }
 }
 
-/// How the peer violated the protocol. The session has ended with GoAway(1).
+/// A violation of the protocol by the peer. The session has ended with GoAway(1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProtocolError {
@@ -65,7 +65,7 @@ pub enum ProtocolError {
         stream: StreamId,
         /// The length of the frame in bytes.
         length: u32,
-        /// How many bytes the peer was allowed to send.
+        /// The number of bytes that the peer was allowed to send.
         window: u32,
     },
     /// Credit beyond the largest possible window of 2^32-1.
@@ -82,7 +82,7 @@ pub enum ProtocolError {
     },
 }
 
-/// Why a session failed.
+/// The reason why a session failed.
 ///
 /// No error of this crate repeats the text of its [`source`](std::error::Error::source): print the whole chain.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -100,7 +100,7 @@ pub enum SessionError {
         if *streams == 1 { "stream was" } else { "streams were" }
     )]
     ConnectionLost {
-        /// How many streams were neither finished nor dropped on this side.
+        /// The number of streams that were neither finished nor dropped on this side.
         streams: usize,
     },
     /// Streams that had not finished when [`Config::drain_timeout`](crate::Config::drain_timeout) expired
@@ -110,7 +110,7 @@ pub enum SessionError {
         if *streams == 1 { "stream was" } else { "streams were" }
     )]
     DrainTimeout {
-        /// How many streams that were neither finished nor dropped here were reset.
+        /// The number of streams that were reset and had neither been finished nor dropped on this side.
         streams: usize,
     },
     /// The [`Driver`](crate::Driver) was dropped before the session was closed.
@@ -167,7 +167,7 @@ impl From<SessionError> for io::Error {
     }
 }
 
-/// What a task was doing when it met an error. It decides the kind of an [`io::Error`].
+/// The direction of a failed operation. The kind of an [`io::Error`] depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Direction {
     Read,
@@ -193,7 +193,7 @@ fn go_away_name(code: u32) -> &'static str {
     }
 }
 
-/// Why no stream could be opened.
+/// The reason why no stream could be opened.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
@@ -237,7 +237,7 @@ impl From<OpenError> for io::Error {
     }
 }
 
-/// Why a stream cannot be read or written. It is inside the [`io::Error`] of a stream's I/O methods: see
+/// The reason why a stream cannot be read or written. The [`io::Error`] of a stream's I/O methods contains it: see
 /// [`io::Error::get_ref`].
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -264,7 +264,7 @@ pub enum StreamError {
 }
 
 impl StreamError {
-    /// Returns the error as a reader or a writer of the stream gets it.
+    /// Converts the error for a reader or a writer of the stream.
     pub(crate) fn into_io(self, direction: Direction) -> io::Error {
         let kind = match &self {
             Self::Closed => direction.adapt(io::ErrorKind::UnexpectedEof),

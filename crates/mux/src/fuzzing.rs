@@ -2,9 +2,9 @@
 //!
 //! The session core is private, and it stays so: this module exists under `cfg(fuzzing)` alone, which
 //! `cargo xtask fuzz` sets for every crate that it builds. A cargo feature would do as well, but a build with
-//! all features would get it, and features are part of what a crate promises.
+//! all features would get it, and features are part of a crate's public interface.
 //!
-//! What is promised, and how it is checked, is shared with the unit tests (`core/harness`).
+//! The invariants and their checks are shared with the unit tests (`core/harness`).
 
 use crate::{
     core::harness::{invariant_view::InvariantView, model::Model},
@@ -17,7 +17,7 @@ pub use crate::core::harness::scripted_step::{Limits, Script, ScriptedStep};
 ///
 /// # Panics
 ///
-/// What was decoded does not encode to the same bytes, or depends on the chunks.
+/// Panics if the decoded frames do not encode to the same bytes, or depend on the chunks.
 pub fn frame_decoder(input: &[u8]) {
     let Some((chunk, bytes)) = input.split_first() else {
         return;
@@ -37,7 +37,7 @@ pub fn frame_decoder(input: &[u8]) {
 fn decode(bytes: &[u8], chunk: usize) -> (Vec<u8>, bool) {
     let mut decoder = Decoder::default();
     let mut encoded = Vec::new();
-    // What is still missing of the payload of the last header.
+    // The rest of the payload of the last header.
     let mut missing = 0;
     for mut input in bytes.chunks(chunk) {
         loop {

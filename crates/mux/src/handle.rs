@@ -20,8 +20,8 @@ pub use self::open::Open;
 
 /// One end of a yamux session. Clones are handles of the same session.
 ///
-/// When the last handle is dropped, neither end can open streams any more; the open ones run to their end, and then the
-/// session closes cleanly.
+/// When the last handle is dropped, neither end can open streams any more; the session closes cleanly when the open
+/// streams have ended.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -147,13 +147,13 @@ impl Session {
     /// Waits for a stream of the peer and acknowledges it. Returns `None` if no stream will arrive any more, because
     /// the session was closed by either end, or this end has sent [`go_away`](Self::go_away).
     ///
-    /// The acknowledgement does not wait for what the caller does with the stream: it leaves with whatever
-    /// else leaves, at the latest after 5 ms. The [`Driver`] sends it, so a task that blocks the driver's thread delays
+    /// The acknowledgement does not wait until the stream is used: it is sent with the next frame of the session, at the
+    /// latest after 5 ms. The [`Driver`] sends it, so a task that blocks the driver's thread delays
     /// it; HashiCorp's implementation ends a session if an acknowledgement takes more than 75 s.
     ///
     /// Streams wait in an accept queue ([`Config::accept_backlog`]). Several tasks
     /// may accept at the same time, and each stream is returned to one of them. Streams that the peer opened before it ended
-    /// the session are returned first; what they carried can be read. GoAway of the *peer* does not end
+    /// the session are returned first, and their data can be read. GoAway of the *peer* does not end
     /// accepting, because the peer may still open streams.
     ///
     /// # Errors
@@ -256,7 +256,7 @@ impl Session {
     }
 }
 
-/// What all clones of a session share.
+/// The state that all clones of a session share.
 #[derive(Debug)]
 struct Handle {
     shared: Arc<Shared>,

@@ -1,7 +1,7 @@
 //! A yamux multiplexer for tokio: many streams on one connection.
 //!
 //! It speaks the protocol as HashiCorp's Go implementation does, on any byte stream, in both
-//! roles. It does not dial, listen, encrypt or reconnect, and it knows nothing of what travels on its streams.
+//! roles. It does not dial, listen, encrypt or reconnect, and it is independent of the protocols on its streams.
 //!
 //! - [`Session`] is a handle of one end: it opens, accepts, pings and closes. It comes with a [`Driver`],
 //!   the future that runs the session, which the caller spawns.

@@ -1,4 +1,4 @@
-//! The server's side: the streams that the peer opens.
+//! A listener for the streams that the peer opens.
 
 use std::{
     io,
@@ -16,8 +16,9 @@ use crate::{
 
 /// Accepts the streams of the peer: a [`futures` `Stream`](futures_core::Stream) of them.
 ///
-/// It ends when no stream will arrive any more: with `None` after a clean end, with one error of the kind
-/// `NotConnected`, which contains the [`SessionError`](crate::SessionError), before `None` if the session failed. With the feature `axum` it is a listener of `axum::serve`.
+/// It ends with `None` when no stream will arrive any more. If the session failed, one error of the kind `NotConnected`
+/// comes before, which contains the [`SessionError`](crate::SessionError). With the feature `axum` it is a listener of
+/// `axum::serve`.
 ///
 /// Dropping it stops accepting; accepted streams continue. New ones are not refused, because there may be other
 /// listeners: they wait, up to [`Config::accept_backlog`](crate::Config::accept_backlog).

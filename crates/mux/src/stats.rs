@@ -22,7 +22,7 @@ pub struct Stats {
     pub bytes_received: u64,
     /// Received payload bytes that wait for their readers now.
     pub unread_bytes: usize,
-    /// How often a writer had to wait because the peer had not read.
+    /// Writes that had to wait for the peer to read so far.
     pub window_stalls: u64,
     /// The round-trip time of the last ping, by keep-alive or [`Session::ping`](crate::Session::ping); `None` before
     /// the first response.

@@ -19,15 +19,15 @@ impl Core {
         key
     }
 
-    /// Takes the next stream that the peer has opened, or is pending. Its acknowledgement leaves with its first
-    /// frame, with anything else that leaves, or after 5 ms.
+    /// Takes the next stream that the peer has opened, or is pending. Its acknowledgement is sent with the
+    /// next frame of the session, or after 5 ms.
     pub(crate) fn accept(
         &mut self,
         now: impl FnOnce() -> Instant,
     ) -> Poll<Result<Option<Key>, SessionError>> {
         if let Some(key) = self.accept_queue.pop_front() {
             self.stats.accepted += 1;
-            // Of a session that has ended, what arrived before can still be read.
+            // Bytes that arrived before the session ended can still be read.
             if !self.is_over()
                 && let Some(entry) = self.store.get_mut(key)
             {
@@ -46,8 +46,8 @@ impl Core {
         }
     }
 
-    /// Removes a stream that has ended before it was accepted: no task will ever hold a handle of it. Peers that flood
-    /// the queue reset the streams that they have opened last, so it is searched from its end.
+    /// Removes a stream that has ended before it was accepted. Peers that flood the queue reset the streams that they
+    /// have opened last, so it is searched from its end.
     pub(super) fn remove_unaccepted(&mut self, key: Key) {
         if let Some(at) = self.accept_queue.iter().rposition(|other| *other == key) {
             self.accept_queue.remove(at);
@@ -55,15 +55,15 @@ impl Core {
         self.free_entry(key);
     }
 
-    /// Resets the streams that wait, because none is accepted any more. The reset comes without ACK, so the peer
-    /// knows that it may try again elsewhere.
+    /// Resets the waiting streams, because none is accepted any more. A reset without ACK is a refusal, after which the
+    /// peer may try again elsewhere.
     pub(super) fn refuse_unaccepted(&mut self) {
         while let Some(key) = self.accept_queue.pop_front() {
             self.reset_stream(key, ResetBy::Local);
         }
     }
 
-    /// Frees the streams that wait after the session has ended, when no handle is left that could accept them.
+    /// Frees the waiting streams of a session that has ended, when its last handle was dropped.
     pub(crate) fn drop_unaccepted(&mut self) {
         while self.is_over()
             && let Some(key) = self.accept_queue.pop_front()

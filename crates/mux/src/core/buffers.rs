@@ -1,4 +1,4 @@
-//! The blocks that the connection is read into, and which payloads may stay in them.
+//! The blocks that the connection is read into, and the payloads that stay in them.
 
 use std::time::{Duration, Instant};
 
@@ -11,23 +11,23 @@ use crate::{
 /// The first block is small, because most sessions are mostly idle.
 const MIN_BLOCK: usize = 4 * 1024;
 
-/// Blocks double up to this size while the connection fills them. It is what the large writes of a
-/// peer like us send in one go, and a little more: a block that was not filled shows that the
-/// connection is empty, without another look at it.
+/// Blocks double up to this size while the connection fills them. It is the size of the largest write of a peer with
+/// this implementation, and a little more: a block that was not filled shows that the connection is empty, without
+/// another read.
 pub(crate) const MAX_BLOCK: usize = ROUND_FRAMES * (HEADER_LEN + MAX_PAYLOAD) + 4 * 1024;
 
-/// How often streams may keep a block, for a payload or for whole frames one behind the other. Each time keeps at most one block of the largest size, so a
-/// peer that arranges its frames badly costs 6.5 MiB more than its windows and no more.
+/// The number of payloads that may stay in blocks. Each keeps at most one block of the largest size, so a peer that
+/// arranges its frames badly costs 6.5 MiB more than its windows and no more.
 pub(super) const MAX_SLICES: usize = 32;
 
-/// How many unused blocks are kept for the next reads.
+/// The number of unused blocks that are kept for the next reads.
 const MAX_FREE: usize = 2;
 
-/// Up to how many bytes a block is zeroized as soon as they were read. More arrive at once only during a large
+/// Up to this size, blocks are zeroized as soon as they were read. More bytes arrive at once only during a large
 /// transfer, and then the next read overwrites them.
 const ZEROIZED_AT_ONCE: usize = 64 * 1024;
 
-/// How long what was read may stay in a block otherwise.
+/// The time that bytes which were read may stay in larger blocks.
 const ZEROIZE_DELAY: Duration = Duration::from_millis(5);
 
 /// The blocks of one session.
@@ -36,7 +36,7 @@ pub(super) struct Buffers {
     /// The size of the blocks that are kept.
     size: usize,
     free: Vec<Block>,
-    /// How often streams keep one.
+    /// The number of payloads that stay in blocks.
     slices: usize,
 }
 
@@ -53,15 +53,15 @@ impl Buffers {
 }
 
 impl Core {
-    /// A block to read into. It comes back with [`give_back`](Self::give_back).
+    /// A block to read into. The caller returns it with [`give_back`](Self::give_back).
     pub(crate) fn take_block(&mut self) -> Block {
         let Buffers { size, free, .. } = &mut self.buffers;
         *size = MIN_BLOCK.max(*size);
         free.pop().unwrap_or_else(|| Block::new(*size))
     }
 
-    /// Takes back a block of which `filled` bytes were used, unless a stream has part of it: then
-    /// the stream's reader gives it back.
+    /// Takes back a block of which `filled` bytes were used. A block that is shared with a stream is recycled when the
+    /// stream was read.
     pub(crate) fn give_back(&mut self, block: Block, filled: usize) {
         let len = block.len();
         if filled == len && len < MAX_BLOCK {
@@ -71,7 +71,7 @@ impl Core {
         self.recycle(block);
     }
 
-    /// A reader has read the last byte of what kept a block.
+    /// A reader has read the last byte of a payload that stayed in a block.
     pub(super) fn slice_read(&mut self, block: Block) {
         self.buffers.slices -= 1;
         self.recycle(block);
@@ -79,7 +79,7 @@ impl Core {
 
     /// Keeps a block for the next read, unless a stream still uses it or there are enough.
     fn recycle(&mut self, mut block: Block) {
-        // Of most blocks other streams have more, or the same stream. A session that has ended reads no more.
+        // Most blocks are shared with further payloads. A session that has ended needs none.
         let is_wanted = !block.is_shared() && block.len() == self.buffers.size && !self.is_over();
         if !is_wanted || self.buffers.free.len() >= MAX_FREE {
             return;
@@ -93,7 +93,7 @@ impl Core {
         self.buffers.free.push(block);
     }
 
-    /// When blocks are to be zeroized that still hold what was read from them.
+    /// The deadline for zeroizing blocks that hold bytes which were read.
     pub(crate) fn zeroize_deadline(&self) -> Option<Instant> {
         self.deadlines.get(&Timer::Zeroize).copied()
     }

@@ -1,4 +1,4 @@
-//! What users of the session do: open, accept, read, finish, reset, release.
+//! The commands of users: open, read, finish, reset, drop the handle.
 
 use std::{task::Poll, time::Instant};
 
@@ -13,7 +13,7 @@ use crate::{
 /// The outcome of reading.
 #[derive(Debug)]
 pub(crate) enum Read {
-    /// Bytes were copied, as many as the reader's buffer takes.
+    /// Bytes were copied, as many as fit into the reader's buffer.
     Bytes,
     /// The peer has finished and everything was read.
     End,
@@ -24,7 +24,7 @@ pub(crate) enum Read {
 }
 
 impl Core {
-    /// Opens a stream; pending while too many are unacknowledged. Nothing is sent yet: SYN leaves with the first
+    /// Opens a stream; pending while too many are unacknowledged. Nothing is sent yet: SYN is sent with the first
     /// frame of the stream.
     pub(crate) fn open(&mut self) -> Poll<Result<Key, OpenError>> {
         if let Some(error) = self.open_error() {
@@ -42,7 +42,7 @@ impl Core {
         Poll::Ready(Ok(self.store.insert(entry)))
     }
 
-    /// Why no stream is opened while `open` is pending.
+    /// The error of opening a stream without waiting while `open` is pending.
     pub(crate) const fn too_many_unacknowledged(&self) -> OpenError {
         OpenError::TooManyUnacknowledged {
             limit: self.config.max_unacknowledged,
@@ -72,7 +72,7 @@ impl Core {
         (self.next_id > u64::from(u32::MAX)).then_some(OpenError::IdsExhausted)
     }
 
-    /// What a reader gets, given a function that copies and returns how much it took.
+    /// Reads from a stream with a function that copies bytes and returns the number of bytes that it copied.
     pub(crate) fn read(&mut self, key: Key, mut copy: impl FnMut(&[u8]) -> usize) -> Read {
         let mut total = 0;
         loop {
@@ -104,7 +104,7 @@ impl Core {
         }
     }
 
-    /// The application has read bytes: gives credit for them once it is worth a frame.
+    /// The user has read bytes: gives credit for them once they are half of the window.
     fn consumed(&mut self, key: Key, count: usize) {
         self.buffered -= count;
         let Some(entry) = self.store.get_mut(key) else {
@@ -129,8 +129,8 @@ impl Core {
         }
     }
 
-    /// Sends SYN before the queue is written next, unless data takes it along: the peer may have
-    /// to speak first. Returns whether it was due.
+    /// Sends SYN before the queue is written next, unless data carries it earlier: the peer may have
+    /// to send first. Returns whether it was due.
     pub(crate) fn request_syn(&mut self, key: Key) -> bool {
         let is_due = self.owes_syn(key);
         if is_due {
@@ -147,19 +147,19 @@ impl Core {
         entry.is_some_and(|entry| entry.handshake == Handshake::SynDue)
     }
 
-    /// Sends SYN now if the stream still owes it.
+    /// Sends SYN now if it was not sent yet.
     pub(crate) fn send_syn(&mut self, key: Key) {
         if self.owes_syn(key) {
             self.push_handshake(key);
         }
     }
 
-    /// Ends the write side: FIN in a frame of its own, behind the last data. A Go peer that finds
-    /// FIN on a data frame may see the end before the bytes. Returns whether it was queued now, and not before.
+    /// Ends the write side: FIN in a frame of its own, behind the last data. A Go peer that receives
+    /// FIN on a data frame may read the end before the bytes. Returns whether it was queued now, and not before.
     ///
     /// # Errors
     ///
-    /// The stream or the session failed before.
+    /// Returns [`StreamError`] if the stream or the session has failed before.
     pub(crate) fn finish(&mut self, key: Key) -> Result<bool, StreamError> {
         match self.write_error(key) {
             None => {}
@@ -174,7 +174,7 @@ impl Core {
         let flags = entry.take_flags().with(Flags::FIN);
         let is_over = entry.state.is_over();
         self.push_frame(Header::window_update(key.id, flags, 0));
-        // Wakes a writer that waits in another task, because there is nothing to wait for any more.
+        // A writer that waits in another task would wait forever.
         self.events.push_back(Event::Writable(key));
         if is_over {
             self.remove_id(key);
@@ -182,7 +182,7 @@ impl Core {
         Ok(true)
     }
 
-    /// The user of the stream has written or finished it, and its frames are at the end of the queue.
+    /// The stream was written or finished, and its frames are at the end of the queue.
     pub(crate) fn mark_sent(&mut self, key: Key) {
         let position = self.out.position();
         if let Some(entry) = self.store.get_mut(key) {
@@ -190,13 +190,13 @@ impl Core {
         }
     }
 
-    /// Whether the connection has taken and passed on what the stream has sent, SYN included.
+    /// Whether the connection has taken and flushed all frames of the stream, SYN included.
     pub(crate) fn is_sent(&self, key: Key) -> bool {
         let entry = self.store.get(key);
         !self.owes_syn(key) && entry.is_none_or(|entry| self.out.is_flushed_to(entry.sent_to))
     }
 
-    /// Waits until the connection has taken what the stream has sent, or never will.
+    /// Waits until the connection has taken all frames of the stream, or never will.
     pub(crate) fn poll_sent(&self, key: Key) -> Poll<Result<(), StreamError>> {
         let is_sent = self.is_sent(key);
         let error = match self.write_error(key) {
@@ -205,7 +205,7 @@ impl Core {
                 self.stream_error(State::Open)
             }
             None | Some(StreamError::WriteClosed) => None,
-            // The peer has reacted to what it got, and a later read or write reports how.
+            // The frames were taken before the reset, which a later read or write reports.
             Some(StreamError::Refused | StreamError::Reset) if is_sent => None,
             error => error,
         };
@@ -216,7 +216,7 @@ impl Core {
         }
     }
 
-    /// How the stream ended: `Ok` if both ends have finished it.
+    /// Waits for the end of the stream: `Ok` if both ends have finished it.
     pub(crate) fn poll_stream_closed(&self, key: Key) -> Poll<Result<(), StreamError>> {
         let Some(entry) = self.store.get(key) else {
             return Poll::Ready(Err(StreamError::Closed));
@@ -228,7 +228,7 @@ impl Core {
         }
     }
 
-    /// Ends both directions at once: the peer's reader and ours fail.
+    /// Ends both directions at once: reads and writes of both ends fail.
     pub(crate) fn reset(&mut self, key: Key) {
         let is_live = self.store.find(key.id) == Some(key);
         if is_live && !self.is_over() {
@@ -243,7 +243,7 @@ impl Core {
         entry.state.reset(by);
         entry.eof = false;
         let is_known = entry.handshake != Handshake::SynDue;
-        // A stream that was not accepted owes no ACK. Without ACK a reset is a refusal.
+        // Without ACK a reset is a refusal, and a stream that was not accepted gets none.
         let flags = entry.take_flags().with(Flags::RST);
         self.drop_unread(key);
         if is_known {
@@ -253,8 +253,8 @@ impl Core {
         self.remove_id(key);
     }
 
-    /// The handle is gone. What was written is delivered, then FIN; unread bytes are dropped. A
-    /// stream that never sent anything leaves no trace on the wire.
+    /// The handle was dropped. Written bytes are delivered, then FIN; unread bytes are dropped. A
+    /// stream that never sent anything sends nothing.
     pub(crate) fn handle_dropped(&mut self, key: Key, now: impl FnOnce() -> Instant) {
         let is_over = self.is_over();
         self.drop_unread(key);
@@ -275,7 +275,7 @@ impl Core {
         }
         let is_peer_stuck = entry.recv_window.available() == 0 && entry.state.can_recv();
         if let Err(error) = self.finish(key) {
-            tracing::trace!(session = self.session, stream = key.id, %error, "a dropped stream had failed before");
+            tracing::trace!(session = self.session, stream = key.id, %error, "dropped a failed stream");
         }
         if is_peer_stuck {
             self.linger_before_reset(key, now);

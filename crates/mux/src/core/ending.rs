@@ -13,11 +13,11 @@ use crate::{
     streams::{Key, ResetBy},
 };
 
-/// How a session ended.
+/// The result of a session.
 pub(crate) type Outcome = Result<(), SessionError>;
 
-/// How long the peer may take to close its side of the connection after the last byte was sent, the last
-/// frames of a failed session to leave, and a peer's bytes to arrive after writing failed.
+/// The time for the peer to close its side of the connection after the last byte was sent, for the last frames of a
+/// failed session to be sent, and for bytes of the peer to arrive after writing failed.
 pub(super) const LINGER: Duration = Duration::from_millis(500);
 
 /// The phase of a session.
@@ -31,13 +31,13 @@ pub(super) const LINGER: Duration = Duration::from_millis(500);
 /// ```
 #[derive(Debug)]
 pub(super) enum Phase {
-    /// Streams are opened and closed.
+    /// Streams can be opened.
     Running,
-    /// Only the open streams continue. Without a deadline their handles decide how long.
+    /// Only the open streams continue. Without a deadline, they may take any time.
     Draining,
-    /// Writing to the connection failed. What the peer sent before can still be received for a short time.
+    /// Writing to the connection failed. Bytes that the peer sent before can still be received for a short time.
     WriteFailed(SessionError),
-    /// No stream is left; the last frames are on their way. There is no deadline while a session that
+    /// All streams have ended, and the last frames are being sent. There is no deadline while a session that
     /// did not fail has bytes to send: the write timeout bounds that.
     Finishing(Outcome),
     /// Nothing is sent or received any more.
@@ -76,19 +76,19 @@ impl Core {
         self.check_drained();
     }
 
-    /// How long a closing session waits for its streams.
+    /// The time that a closing session waits for its streams.
     pub(crate) const fn drain_timeout(&self) -> Duration {
         self.config.drain_timeout
     }
 
-    /// Continues to the end once no stream is left.
+    /// Finishes a draining session once all streams have ended.
     pub(super) fn check_drained(&mut self) {
         if matches!(self.phase, Phase::Draining) && self.store.live() == 0 {
             self.finish_session(Ok(()), None);
         }
     }
 
-    /// Continues to the end, unless the session is there already. All streams have ended, and queued frames may still be sent.
+    /// Finishes the session, unless it is over. All streams end, and queued frames may still be sent.
     fn finish_session(&mut self, outcome: Outcome, deadline: Option<Instant>) {
         if !self.is_over() {
             self.phase = Phase::Finishing(outcome);
@@ -97,7 +97,7 @@ impl Core {
         }
     }
 
-    /// Everything has been sent. From now on the peer has a limited time to close its side.
+    /// Everything was sent. The peer has a limited time to close its side.
     pub(crate) fn sent_everything(&mut self, now: Instant) {
         if self.is_finishing() {
             let deadline = self.deadlines.entry(Timer::Phase);
@@ -105,13 +105,13 @@ impl Core {
         }
     }
 
-    /// The drain deadline has passed: resets what is left.
+    /// The drain deadline has passed: resets the open streams.
     pub(super) fn abandon_streams(&mut self) {
         let keys: Vec<Key> = self.store.live_keys().collect();
         tracing::debug!(
             session = self.session,
             streams = keys.len(),
-            "reset the streams that did not finish in time"
+            "drain timeout expired, streams reset"
         );
         let streams = self.streams_in_use();
         for key in keys {
@@ -124,24 +124,24 @@ impl Core {
         }
     }
 
-    /// Ends the session because the peer violated the protocol, with GoAway(1) as far as the peer reads.
+    /// Ends the session because the peer violated the protocol. GoAway(1) is sent if the peer still reads.
     pub(super) fn fail_protocol(&mut self, now: Instant, error: ProtocolError) {
         self.replies.clear();
         self.push_frame(Header::go_away(1));
         self.fail(now, SessionError::Protocol(error));
     }
 
-    /// Ends the session with an error; what is queued may still leave.
+    /// Ends the session with an error; queued frames may still be sent.
     pub(crate) fn fail(&mut self, now: Instant, error: SessionError) {
         if self.is_over() {
             return;
         }
-        tracing::debug!(session = self.session, %error, "the session failed");
+        tracing::debug!(session = self.session, %error, "session failed");
         self.finish_session(Err(error), Some(now + LINGER));
     }
 
-    /// The connection has no more bytes. That is a clean end, unless something was cut off. Bytes that streams
-    /// have written are still sent: the peer may have closed one direction only.
+    /// The connection has ended. The end is clean if no stream in use and no frame was cut off. Bytes that streams
+    /// have written are still sent, because the peer may have closed one direction only.
     pub(crate) fn end_of_input(&mut self) {
         let streams = self.streams_in_use();
         let is_clean = self.is_over() || (streams == 0 && self.decoder.is_at_boundary());
@@ -164,13 +164,13 @@ impl Core {
         self.is_input_closed
     }
 
-    /// Writing to the connection failed. Nothing can be sent any more, but what the peer sent before can
+    /// Writing to the connection failed. Nothing can be sent any more, but bytes that the peer sent before can
     /// still be received for a short time.
     pub(crate) fn write_failed(&mut self, now: Instant, error: std::io::Error) {
         if self.has_ended() || self.write_failure().is_some() {
             return;
         }
-        tracing::debug!(session = self.session, %error, "writing to the connection failed");
+        tracing::debug!(session = self.session, %error, "write to the connection failed");
         self.out.clear();
         self.replies.clear();
         self.deadlines.remove(&Timer::Write);
@@ -183,28 +183,28 @@ impl Core {
         self.wake_all();
     }
 
-    /// The connection failed. With nothing in flight that is how some peers close: after GoAway, or
-    /// without a word where a frame of ours crossed the close.
+    /// The connection failed. Some peers close like this: after GoAway, or without it if a frame of this end crossed the
+    /// close. The end is clean if nothing was in flight.
     pub(crate) fn connection_failed(&mut self, error: std::io::Error) {
         let is_closing = self.local_go_away || self.remote_go_away;
-        let is_close = is_closing || (is_gone(&error) && self.decoder.is_at_boundary());
+        let is_close = is_closing || (is_disconnect(&error) && self.decoder.is_at_boundary());
         let has_lost_data = self.out.has_unsent_data() || self.out.has_lost_data();
         if is_close && self.streams_in_use() == 0 && !has_lost_data {
-            tracing::debug!(session = self.session, %error, "the peer closed the connection abruptly");
+            tracing::debug!(session = self.session, %error, "connection closed abruptly by the peer");
             self.end(Ok(()));
         } else {
             self.end(Err(SessionError::io(error)));
         }
     }
 
-    /// Shutting the connection down failed after everything was sent. A peer that has gone meanwhile is no
-    /// fault.
+    /// Shutting the connection down failed after everything was sent. That is not a fault if the peer has closed it
+    /// meanwhile.
     pub(crate) fn shutdown_failed(&mut self, error: std::io::Error) {
-        let fault = Some(error).filter(|error| !is_gone(error));
+        let fault = Some(error).filter(|error| !is_disconnect(error));
         self.end(fault.map_or(Ok(()), |error| Err(SessionError::io(error))));
     }
 
-    /// How many live streams have a handle.
+    /// The number of live streams that have a handle.
     fn streams_in_use(&self) -> usize {
         let is_used = |key: &Key| {
             self.store
@@ -214,7 +214,7 @@ impl Core {
         self.store.live_keys().filter(is_used).count()
     }
 
-    /// The driver is gone. That is an error if there was anything left to do for it.
+    /// The driver was dropped. That is an error unless everything was sent.
     pub(crate) fn abandon(&mut self) {
         let is_done = self.is_finishing() && self.out.is_empty() && !self.out.has_unsent_data();
         self.end(if is_done {
@@ -224,8 +224,8 @@ impl Core {
         });
     }
 
-    /// Nothing can be sent or received any more. The first error counts; bytes of streams that were not sent
-    /// are an error too.
+    /// Ends the session: nothing can be sent or received any more. The first error is its outcome; without one, bytes of
+    /// streams that were not sent are an error.
     pub(crate) fn end(&mut self, outcome: Outcome) {
         self.out.clear();
         let outcome = match std::mem::replace(&mut self.phase, Phase::Running) {
@@ -254,7 +254,7 @@ impl Core {
         self.has_syn_due = false;
         self.scheduler.clear();
         self.lingering.clear();
-        // Only the write timeout bounds what is still sent.
+        // Only the write timeout bounds the sending of queued frames.
         self.deadlines.retain(|timer, _| *timer == Timer::Write);
         self.wake_all();
     }
@@ -290,7 +290,7 @@ impl Core {
         self.remote_go_away || !matches!(self.phase, Phase::Running)
     }
 
-    /// How the session ended, when everything is written and the connection is closed.
+    /// Waits until the connection is closed. Returns the outcome.
     pub(crate) fn poll_ended(&self) -> Poll<Outcome> {
         match &self.phase {
             Phase::Ended(outcome) => Poll::Ready(outcome.clone()),
@@ -307,7 +307,7 @@ impl Core {
         }
     }
 
-    /// How the session ended, once it has.
+    /// The outcome, once the session is over.
     pub(crate) const fn outcome(&self) -> Option<&Outcome> {
         match &self.phase {
             Phase::Finishing(outcome) | Phase::Ended(outcome) => Some(outcome),
@@ -317,7 +317,7 @@ impl Core {
 }
 
 /// Whether the peer has closed the connection without waiting for this end.
-fn is_gone(error: &std::io::Error) -> bool {
+fn is_disconnect(error: &std::io::Error) -> bool {
     matches!(
         error.kind(),
         ErrorKind::BrokenPipe | ErrorKind::ConnectionReset | ErrorKind::NotConnected

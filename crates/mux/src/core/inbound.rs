@@ -1,4 +1,4 @@
-//! What arrives: every frame of the peer, and what it does.
+//! The frames of the peer and their effects.
 
 use std::time::Instant;
 
@@ -11,9 +11,9 @@ use crate::{
 };
 
 impl Core {
-    /// The peer's next bytes, in any chunks. Bytes after the session's end are dropped.
+    /// Decodes the first `filled` bytes of a block. Frames may be cut anywhere; bytes after the session's end are dropped.
     ///
-    /// A violation of the protocol starts the end of the session.
+    /// The session fails if the peer violates the protocol.
     pub(crate) fn receive(&mut self, now: Instant, block: &mut Block, filled: usize) {
         block.mark_used(filled);
         let block = &*block;
@@ -73,8 +73,8 @@ impl Core {
         Ok(())
     }
 
-    /// The stream of a stream frame, opened if the frame says so. `None` if it is unknown or
-    /// refused, which is no error: frames race with resets.
+    /// The stream of a stream frame, which SYN opens. `None` if it is unknown or refused. That is not an error, because
+    /// frames race with resets.
     fn find_or_open(&mut self, header: Header) -> Result<Option<Key>, ProtocolError> {
         if header.stream_id == 0 {
             return Err(ProtocolError::StreamZero);
@@ -94,7 +94,7 @@ impl Core {
         if self.store.find(header.stream_id).is_some() {
             return Err(ProtocolError::DuplicateStream { stream });
         }
-        // Before the stream exists: a frame that is too long must leave nothing behind.
+        // Checked before the stream exists, so that a frame that is too long opens none.
         if header.kind == Kind::Data && header.length > INITIAL_WINDOW {
             let (length, window) = (header.length, INITIAL_WINDOW);
             return Err(ProtocolError::WindowExceeded {
@@ -111,15 +111,15 @@ impl Core {
             || self.store.live() >= self.config.max_streams
         {
             self.stats.refused += 1;
-            self.log_stream(header.stream_id, "refused a stream");
+            self.log_stream(header.stream_id, "stream refused");
             self.push_reply(Header::window_update(header.stream_id, Flags::RST, 0))?;
             return Ok(None);
         }
         Ok(Some(self.enqueue_accept(header.stream_id)))
     }
 
-    /// Takes the payload's length out of the receive window and decides which stream the frame is
-    /// for. A stream without a handle gets no bytes, but its FIN counts.
+    /// Takes the payload's length out of the receive window. Returns the stream that gets the frame, if it is still
+    /// received: a stream without a handle gets no bytes, but its FIN takes effect.
     fn reserve(&mut self, key: Key, length: u32) -> Result<Option<Key>, ProtocolError> {
         let fits = self.buffered.saturating_add(length as usize) <= self.config.max_buffered;
         let Some(entry) = self.store.get_mut(key) else {
@@ -138,8 +138,8 @@ impl Core {
             });
         }
         if entry.is_handle_dropped {
-            // Unread data is dropped silently, so that a reset does not destroy what was sent last; a peer
-            // that cannot go on is reset later.
+            // Unread data is dropped silently, because a reset could destroy the last bytes that this end sent. The
+            // stream is reset later if the peer has used up its window.
             if length > 0 && entry.recv_window.available() == 0 {
                 let now = self.now;
                 self.linger_before_reset(key, || now);
@@ -147,7 +147,7 @@ impl Core {
             return Ok(Some(key));
         }
         if !fits {
-            self.log_stream(key.id, "reset a stream: too many unread bytes");
+            self.log_stream(key.id, "stream reset: too many unread bytes");
             self.reset_stream(key, ResetBy::Local);
             return Ok(None);
         }
@@ -164,8 +164,8 @@ impl Core {
         }
     }
 
-    /// The payload of a data frame is complete, so its FIN counts now and not earlier: a reader
-    /// must not see the end before the last bytes.
+    /// The payload of a data frame is complete, and its FIN takes effect. A reader must not see the end before the last
+    /// bytes.
     fn finish_body(&mut self) -> Result<(), ProtocolError> {
         match self.body.take() {
             Some((key, true)) => self.receive_fin(key),
@@ -200,7 +200,7 @@ impl Core {
         let Some(entry) = self.store.get_mut(key) else {
             return;
         };
-        // Whatever the peer sends for the stream shows that it has it, except a reset alone.
+        // A peer that sends anything but a reset has accepted the stream.
         let is_acknowledgement = header.flags.contains(Flags::ACK)
             || header.length > 0
             || !header.flags.contains(Flags::RST);
@@ -218,9 +218,9 @@ impl Core {
             return;
         };
         let (by, event) = if entry.handshake.is_unacknowledged() {
-            (ResetBy::Refusal, "the peer refused a stream")
+            (ResetBy::Refusal, "stream refused by the peer")
         } else {
-            (ResetBy::Remote, "the peer reset a stream")
+            (ResetBy::Remote, "stream reset by the peer")
         };
         entry.state.reset(by);
         self.log_stream(key.id, event);
@@ -263,7 +263,7 @@ impl Core {
             self.fail(now, SessionError::RemoteGoAway { code });
             return;
         }
-        tracing::debug!(session = self.session, "the peer accepts no new streams");
+        tracing::debug!(session = self.session, "GoAway received");
         self.remote_go_away = true;
         self.events.push_back(Event::Openable);
         self.events.push_back(Event::PeerDraining);

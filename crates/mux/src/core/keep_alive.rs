@@ -36,7 +36,7 @@ impl Core {
         }
     }
 
-    /// Any byte of the peer proves that it is alive: its response may be queued behind much data.
+    /// Any byte of the peer counts as its response, which may be queued behind much data.
     pub(super) fn heard(&mut self, now: Instant) {
         if self.deadlines.remove(&Timer::Pong).is_some() {
             self.arm_keep_alive(now);
@@ -110,7 +110,7 @@ mod tests {
         Core::new(1, Role::Client, config, now)
     }
 
-    /// The frames that leave.
+    /// The bytes that were queued since the last call.
     fn sent(core: &mut Core) -> Vec<u8> {
         let (front, back) = core.out.parts();
         let bytes = [front, back].concat();
@@ -118,7 +118,7 @@ mod tests {
         bytes
     }
 
-    /// What leaves at a time.
+    /// The bytes that are sent at this time.
     fn sent_at(core: &mut Core, now: Instant) -> Vec<u8> {
         core.handle_timeout(now);
         sent(core)

@@ -1,4 +1,4 @@
-//! The session without its socket: all of yamux as a state machine.
+//! The yamux protocol as a state machine without I/O.
 
 mod accept;
 mod buffers;
@@ -37,25 +37,24 @@ use crate::{
     streams::{Handshake, Key, Store},
 };
 
-/// How long an acknowledgement may wait for a frame to travel with. Far below what any peer
-/// waits for, far above what a quick handler needs.
+/// The time that an acknowledgement waits for another frame to be sent with. Far less than the timeout of any peer, and
+/// far more than a quick handler takes.
 const ACK_DELAY: Duration = Duration::from_millis(5);
 
-/// How many acknowledgements may wait. A Go peer stops opening at 256 unacknowledged streams.
-/// Beyond a few, a system call for all of them costs each stream little, and their handlers
-/// may keep the thread busy for long.
+/// The number of acknowledgements that may wait. A Go peer stops opening at 256 unacknowledged streams. A system call for
+/// several of them costs each stream little, and their handlers may keep the thread busy for long.
 const MAX_HANDSHAKES_DUE: usize = 8;
 
-/// What has become possible for a task that may be waiting for it.
+/// A change that tasks may be waiting for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
-    /// The stream has bytes, ended or failed.
+    /// The stream has unread bytes, or the peer's side of it has ended, or it has failed.
     Readable(Key),
-    /// The stream has a window or a grant, or failed.
+    /// The stream has a window or a grant, or has failed.
     Writable(Key),
-    /// A stream waits to be accepted, or none will ever again.
+    /// A stream waits to be accepted, or accepting has ended.
     Acceptable,
-    /// A stream may be opened, or none ever again.
+    /// A stream may be opened, or opening has ended.
     Openable,
     /// The peer sent GoAway(0).
     PeerDraining,
@@ -69,21 +68,21 @@ pub(crate) enum Event {
 ///
 /// *Inputs.* [`receive`](Self::receive) takes the peer's bytes in any chunks, in blocks that
 /// [`take_block`](Self::take_block) gave, and [`end_of_input`](Self::end_of_input) their end.
-/// [`handle_timeout`](Self::handle_timeout) sets the time, which never goes backwards. The commands `open`, `accept`,
-/// `read`, `write`, `finish`, `reset`, `handle_dropped`, `go_away` and `close` are the users'. No command is made on
-/// a key after `handle_dropped`.
+/// [`handle_timeout`](Self::handle_timeout) sets the time, which never goes backwards. The commands of users are
+/// `open`, `accept`, `read`, `write`, `finish`, `reset`, `handle_dropped`, `go_away` and `close`. No command follows
+/// `handle_dropped` for a key.
 ///
 /// *Outputs.* After inputs, the caller takes [`next_event`](Self::next_event) until `None` and wakes the tasks that
-/// wait. It calls [`stage`](Self::stage), writes the bytes of [`out`](Self::out) to the connection, and reports what
-/// it took with `out.consume`, `progressed` and `out.flushed`, or [`stalled`](Self::stalled) if it takes nothing. It
-/// calls [`grant_writers`](Self::grant_writers) after bytes have left. It reports when each of its polls begins and
-/// ends (`begin_poll`, `end_poll`), and follows with another if `end_poll`, `is_round_spent` or `needs_poll` return
-/// `true`. It calls `handle_timeout` when [`deadline`](Self::deadline) has come. If
+/// wait. It calls [`stage`](Self::stage), writes the bytes of [`out`](Self::out) to the connection, and reports the
+/// bytes that were taken with `out.consume`, `progressed` and `out.flushed`, or [`stalled`](Self::stalled) if none were.
+/// It calls [`grant_writers`](Self::grant_writers) after bytes were sent. It reports when each of its polls begins and
+/// ends (`begin_poll`, `end_poll`), and polls again if `end_poll`, `is_round_spent` or `needs_poll` return
+/// `true`. It calls `handle_timeout` when [`deadline`](Self::deadline) has passed. If
 /// [`is_finishing`](Self::is_finishing) and everything was sent, it calls `sent_everything`, shuts the connection down
 /// and calls [`end`](Self::end).
 ///
 /// *Data frames of large writes* may bypass the queue: `begin_data` returns their headers, and the caller writes
-/// headers and payloads behind everything in `out`, or queues and refunds what is left.
+/// headers and payloads behind everything in `out`, or queues the rest of a frame and refunds the others.
 ///
 /// # Invariants
 ///
@@ -91,7 +90,7 @@ pub(crate) enum Event {
 /// - `accept_queue` holds the live streams whose handshake says so, and after the end those that held a place.
 /// - `buffered` is the number of unread bytes of all entries.
 /// - A live stream is not over; an entry that is neither live nor held by a handle is removed.
-/// - `grown` is by how much the receive windows of the live streams exceed the first size.
+/// - `grown` is the number of bytes by which the receive windows of the live streams exceed their first size.
 /// - Each stream's receive window accounts for every byte (see `RecvWindow`).
 #[derive(Debug)]
 pub(crate) struct Core {
@@ -102,17 +101,17 @@ pub(crate) struct Core {
     store: Store,
     /// The id of the next stream to open; 64 bits, so that it can pass the last one.
     next_id: u64,
-    /// How many own streams the peer has not acknowledged.
+    /// The number of own streams that the peer has not acknowledged.
     unacknowledged: usize,
     /// Streams of the peer that are not accepted yet.
     accept_queue: VecDeque<Key>,
     decoder: Decoder,
-    /// The stream of the current data frame, and whether the frame carries FIN, which counts once its payload is
-    /// complete. Both are dropped if there is none.
+    /// The stream of the current data frame, and whether the frame carries FIN, which takes effect once its payload is
+    /// complete. Payload and FIN are dropped if there is none.
     body: Option<(Key, bool)>,
-    /// Frames in the order in which they leave.
+    /// Frames in the order in which they are sent.
     pub(crate) out: SendQueue,
-    /// Responses to the peer that belong to no stream, until `out` has space.
+    /// Responses to the peer that belong to no stream and wait until `out` has space.
     replies: VecDeque<[u8; HEADER_LEN]>,
     /// Streams that owe the peer their first frame: a SYN or an ACK.
     handshakes_due: VecDeque<Key>,
@@ -136,7 +135,7 @@ pub(crate) struct Core {
     /// Unread bytes of all streams.
     buffered: usize,
     buffers: buffers::Buffers,
-    /// By how much all receive windows together are larger than at first.
+    /// The growth of all receive windows together.
     grown: usize,
     stats: Stats,
 }
@@ -181,7 +180,7 @@ impl Core {
         self.session
     }
 
-    /// Whether there is no stream, and no handle of one.
+    /// Whether there is neither a stream nor a handle of one.
     pub(crate) fn has_no_entries(&self) -> bool {
         self.store.is_empty()
     }
@@ -190,7 +189,7 @@ impl Core {
         self.events.pop_front()
     }
 
-    /// The counters, with what only this moment knows filled in.
+    /// The counters and the current values.
     pub(crate) fn stats(&self) -> Stats {
         Stats {
             open_streams: self.store.live(),
@@ -210,7 +209,7 @@ impl Core {
         self.events.push_back(Event::Writable(key));
     }
 
-    /// Counts down an own stream that is acknowledged or over.
+    /// Uncounts an own stream that is acknowledged or has ended.
     fn acknowledged(&mut self) {
         debug_assert!(
             self.unacknowledged > 0,
@@ -222,7 +221,7 @@ impl Core {
         self.unacknowledged = self.unacknowledged.saturating_sub(1);
     }
 
-    /// Forgets the wire id of a stream that is over, and the entry too once its handle is gone.
+    /// Removes the wire id of a stream that has ended, and its entry if the handle was dropped.
     fn remove_id(&mut self, key: Key) {
         let Some(entry) = self.store.get_mut(key) else {
             return;
@@ -251,8 +250,8 @@ impl Core {
         self.store.remove(key);
     }
 
-    /// Checks what the type's documentation promises. Costs time per stream, so debug builds call it
-    /// where streams end, and only while there are few.
+    /// Checks the invariants of the type's documentation. Each stream costs time, so only debug builds check, where
+    /// streams end and while there are few.
     pub(super) fn check_invariants(&self) {
         if cfg!(debug_assertions) && self.store.live() <= 16 {
             #[cfg(any(test, fuzzing))]
@@ -286,7 +285,7 @@ impl Core {
         assert_eq!(self.buffered, unread);
         assert_eq!(self.grown, growth);
         assert_eq!(self.unacknowledged, unacknowledged);
-        // After the end those that wait are not live.
+        // After the end the waiting streams are not live.
         assert!(self.is_over() || self.accept_queue.len() == unaccepted);
     }
 }

@@ -1,4 +1,4 @@
-//! What leaves: the queue of frames, and what is put into it when.
+//! The send queue, and the frames that are not data.
 
 use std::{collections::VecDeque, fmt, time::Instant};
 
@@ -11,21 +11,21 @@ use crate::{
     zeroize::zeroize,
 };
 
-/// How much memory an empty queue keeps.
+/// The memory that an empty queue keeps, in bytes.
 const KEPT_CAPACITY: usize = 4 * 1024;
 
-/// Encoded frames, in the order in which they leave.
+/// Encoded frames, in the order in which they are sent.
 ///
-/// A ring, so that neither appending nor leaving moves bytes; it keeps its size while the session
+/// A ring, so that neither appending nor removing moves bytes; it keeps its size while the session
 /// is busy.
 #[derive(Default)]
 pub(crate) struct SendQueue {
     bytes: VecDeque<u8>,
-    /// How many bytes were queued or bypassed the queue so far: the position behind the last one.
+    /// The position behind the last byte: the number of bytes that were queued or bypassed the queue so far.
     position: u64,
     /// The position behind the last payload.
     data_end: u64,
-    /// The position up to which the connection has passed on what it took.
+    /// The position up to which the connection has taken and flushed bytes.
     flushed: u64,
     /// Payload was dropped instead of being sent.
     has_lost_data: bool,
@@ -40,7 +40,7 @@ impl SendQueue {
         self.bytes.is_empty()
     }
 
-    /// What is to be written next, in two parts of which the second may be empty.
+    /// The queued bytes in two parts, of which the second may be empty.
     pub(crate) fn parts(&self) -> (&[u8], &[u8]) {
         self.bytes.as_slices()
     }
@@ -70,18 +70,18 @@ impl SendQueue {
         self.position
     }
 
-    /// Whether the connection has taken and passed on everything before a position.
+    /// Whether the connection has taken and flushed everything before a position.
     pub(crate) const fn is_flushed_to(&self, position: u64) -> bool {
         position <= self.flushed
     }
 
-    /// The connection has taken as many bytes with payload without the queue, which is empty.
+    /// The connection has taken `count` bytes of data frames that bypassed the queue, which is empty.
     pub(crate) const fn data_bypassed(&mut self, count: usize) {
         self.position += count as u64;
         self.data_end = self.position;
     }
 
-    /// The connection has passed on what it took.
+    /// The connection has flushed all bytes that it took.
     pub(crate) fn flushed(&mut self) {
         self.flushed = self.taken();
     }
@@ -104,8 +104,7 @@ impl SendQueue {
         }
     }
 
-    /// Moves the bytes to other memory. The queue does that itself, because a growing `VecDeque` frees memory
-    /// with the payload in it.
+    /// Moves the bytes to other memory. A growing `VecDeque` would free memory that still contains payload.
     fn reallocate(&mut self, capacity: usize) {
         let mut bytes = VecDeque::with_capacity(capacity);
         let (front, back) = self.bytes.as_mut_slices();
@@ -116,8 +115,8 @@ impl SendQueue {
         self.bytes = bytes;
     }
 
-    /// The first `count` bytes have left. More than there are count as all: a connection that claims so is wrong,
-    /// but nothing depends on it.
+    /// The connection took the first `count` bytes. A larger number than that of the queued bytes is a fault of the
+    /// connection and counts as all of them.
     pub(crate) fn consume(&mut self, count: usize) {
         let count = count.min(self.len());
         let (front, back) = self.bytes.as_mut_slices();
@@ -135,8 +134,7 @@ impl SendQueue {
         }
     }
 
-    /// Drops everything, with what the connection may be holding back. It counts as lost, and nothing is flushed
-    /// after it.
+    /// Drops all bytes. They count as lost, like those that the connection has taken and not flushed.
     pub(crate) fn clear(&mut self) {
         self.has_lost_data |= self.has_unsent_data();
         self.data_end = self.flushed;
@@ -144,7 +142,7 @@ impl SendQueue {
     }
 }
 
-/// Returns how much there is, never what: payload may be secret.
+/// Shows the number of bytes and not the bytes: payload may be secret.
 impl fmt::Debug for SendQueue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SendQueue")
@@ -160,7 +158,7 @@ impl Drop for SendQueue {
 }
 
 impl Core {
-    /// Puts a frame without payload behind everything queued.
+    /// Queues a frame without payload.
     pub(super) fn push_frame(&mut self, header: Header) {
         self.out.push(&header.encode());
     }
@@ -169,7 +167,7 @@ impl Core {
     ///
     /// # Errors
     ///
-    /// [`ProtocolError::TooManyReplies`]: the peer reads none of them.
+    /// Returns [`ProtocolError::TooManyReplies`] if too many wait, because the peer reads none.
     pub(super) fn push_reply(&mut self, header: Header) -> Result<(), ProtocolError> {
         let limit = self.config.max_control_replies;
         if self.replies.len() >= limit {
@@ -179,9 +177,8 @@ impl Core {
         Ok(())
     }
 
-    /// Whether more waits to leave than users alone can have queued: data up to the limit and as far beyond it as
-    /// they can come, and for each stream ACK or SYN, a window update, FIN and RST. The peer provokes frames then
-    /// and reads none.
+    /// Whether more bytes are queued than users alone can cause: data up to the limit and its overshoot, and for each
+    /// stream ACK or SYN, a window update, FIN and RST. Then the peer provokes frames and reads none.
     pub(super) fn is_flooded(&self) -> bool {
         let streams = self.config.max_streams.saturating_mul(4);
         let frames = self.config.max_control_replies.saturating_add(streams);
@@ -190,7 +187,7 @@ impl Core {
         self.out.len() > limit.saturating_add(control)
     }
 
-    /// Whether there is something that should leave soon. Acknowledgements wait for other frames.
+    /// Whether there are frames to send now. Acknowledgements wait for other frames.
     pub(crate) fn wants_to_send(&self) -> bool {
         !self.out.is_empty()
             || !self.replies.is_empty()
@@ -203,12 +200,12 @@ impl Core {
         self.has_syn_due
     }
 
-    /// Whether a SYN is the only reason to send: the peer's users wait for nothing else.
+    /// Whether a SYN is the only reason to send: no data is queued.
     pub(crate) fn has_only_syn_due(&self) -> bool {
         self.has_syn_due && !self.out.has_data()
     }
 
-    /// Moves replies and pending handshakes into the queue, to be called right before it is written.
+    /// Moves replies and pending handshakes into the queue. Called right before the queue is written.
     pub(crate) fn stage(&mut self) {
         while let Some(key) = self.handshakes_due.pop_front() {
             self.push_handshake(key);
@@ -223,7 +220,7 @@ impl Core {
         }
     }
 
-    /// Sends a SYN or an ACK that nothing has taken along.
+    /// Sends a SYN or an ACK that no other frame has carried.
     pub(super) fn push_handshake(&mut self, key: Key) {
         let Some(entry) = self.store.get_mut(key) else {
             return;

@@ -1,10 +1,10 @@
-//! Which stream may send how much, and which one is next: deficit round robin with sparse streams first, as in
-//! fq_codel (RFC 8290, sections 4.1 and 4.2), over streams that want to send instead of queued packets.
+//! The write scheduler: deficit round robin with sparse streams first, as in fq_codel (RFC 8290, sections 4.1 and 4.2),
+//! over streams that want to send instead of queued packets.
 //!
-//! A stream is *sparse* while what it writes fits into a burst of one frame, which it gets anew after it was idle;
+//! A stream is *sparse* while its writes fit into a burst of one frame, which is renewed after the stream was idle;
 //! then it is a *bulk* stream. Bulk streams send in *rounds*, and all tasks run between two rounds. A stream that
-//! has to wait enters the list of its kind and is woken with a *grant*: space in the send queue is reserved for it,
-//! so it finds what it was woken for. Reservations expire, because a task may never come.
+//! has to wait enters the list of its kind and is woken with a *grant*: space in the send queue is reserved for it
+//! until its task writes. Reservations expire, because a task may never write.
 
 use std::collections::VecDeque;
 
@@ -13,7 +13,7 @@ use crate::{
     streams::{Flow, Key, List, Store, StreamEntry},
 };
 
-/// How many frames bulk streams send in a round. A round is the quantum of a stream as well, and the size of the
+/// The number of frames that bulk streams send in a round. A round is the quantum of a stream as well, and the size of the
 /// largest receive buffer. On a Unix socket one stream reaches 88 % of the raw speed, with half as much 81 %; twice as
 /// much exceeds the buffer of the socket, which then stops in the middle of a frame.
 pub(crate) const ROUND_FRAMES: usize = 12;
@@ -32,11 +32,11 @@ const SHORT_ROUNDS: u8 = 8;
 /// After how many rounds without a write a stream is sparse again. One round may end between two writes of a task.
 const IDLE_ROUNDS: u32 = 2;
 
-/// How far a write may exceed the limit of the queue if its reservation has expired. Such a write would otherwise
-/// wait again, and a task that always runs last would never write.
+/// The number of bytes by which a write may exceed the limit of the queue if its reservation has expired. Such a write
+/// would otherwise wait again, and a task that always runs last would never write.
 pub(crate) const LATE: usize = 2 * (HEADER_LEN + MAX_PAYLOAD);
 
-/// How many streams that no longer exist may be in the lists, beyond as many as do.
+/// The number of stale entries that the lists may have, beyond twice the number of live streams.
 const MAX_STALE: usize = 64;
 
 /// The send queue as the scheduler sees it.
@@ -53,7 +53,7 @@ enum Phase {
     /// Bulk streams may send.
     #[default]
     Open,
-    /// The round was used up; the driver has not noticed yet.
+    /// The round was used up, and the driver is to be polled.
     Spent,
     /// All tasks run before the next round.
     Yielding,
@@ -75,16 +75,16 @@ pub(super) struct Scheduler {
     /// The number of the round.
     round: u32,
     phase: Phase,
-    /// How much bulk streams have sent in this round.
+    /// The bytes that bulk streams have sent in this round.
     sent: usize,
-    /// How many bytes of sparse streams have bypassed waiting bulk streams since one of these was granted something.
+    /// The bytes of sparse streams that have bypassed waiting bulk streams since the last grant to one of these.
     bypassed: usize,
-    /// How many rounds are still short.
+    /// The number of rounds that are still short.
     short_rounds: u8,
 }
 
 impl Scheduler {
-    /// How many bytes of a write of `wanted` bytes the stream may send now; `None` if it waits for a grant.
+    /// Returns how much of a write of `wanted` bytes the stream may send now; `None` if it waits for a grant.
     pub(super) fn admit(
         &mut self,
         key: Key,
@@ -95,7 +95,7 @@ impl Scheduler {
         self.classify(key, flow, wanted);
         let mut is_late = false;
         if flow.granted > 0 {
-            // On a blocked connection a bulk stream gets what was reserved for it, and no more.
+            // On a blocked connection a bulk stream gets its reservation and no more.
             let has_reservation = !queue.is_blocked || flow.is_sparse || flow.reserved > 0;
             if has_reservation && queue.len < queue.limit.saturating_add(LATE) {
                 return Some(flow.granted.max(MAX_PAYLOAD));
@@ -115,7 +115,7 @@ impl Scheduler {
         None
     }
 
-    /// Decides whether the stream is sparse, now that it wants to write so much.
+    /// Decides whether the stream is sparse, given the length of its next write.
     fn classify(&mut self, key: Key, flow: &mut Flow, wanted: usize) {
         let idle_since = flow.idle_since.take();
         if idle_since.is_some_and(|since| self.round.wrapping_sub(since) >= IDLE_ROUNDS) {
@@ -126,10 +126,10 @@ impl Scheduler {
         if !flow.is_sparse || fits {
             return;
         }
-        // The whole write decides: a part that is sent ahead would put later quanta out of step with the writes.
+        // The whole write counts: a part that is sent ahead would put later quanta out of step with the writes.
         flow.is_sparse = false;
         flow.credit = 0;
-        // A grant for little is not one for much.
+        // A grant for a small write does not cover a large one.
         self.give_up(key, flow);
         if flow.list == List::New {
             flow.list = List::Old;
@@ -160,7 +160,7 @@ impl Scheduler {
         }
     }
 
-    /// The stream sends `length` of the `wanted` bytes that it was admitted with.
+    /// The stream sends `length` bytes of the admitted write of `wanted` bytes.
     pub(super) fn sent(&mut self, key: Key, flow: &mut Flow, length: u32, wanted: usize) {
         flow.is_charged = flow.granted > 0 || flow.is_sparse;
         if flow.granted > 0 {
@@ -192,7 +192,7 @@ impl Scheduler {
         }
     }
 
-    /// The connection did not take the last `length` bytes of what the stream sent.
+    /// The connection did not take the last `length` bytes that the stream sent.
     pub(super) fn refund(&mut self, flow: &mut Flow, length: u32) {
         if flow.is_charged {
             flow.credit = flow.credit.saturating_add_unsigned(length);
@@ -213,7 +213,7 @@ impl Scheduler {
         self.bulk.take_if(|(bulk, _)| *bulk == key);
     }
 
-    /// The stream has no window. That is not idleness: it would come back as a sparse stream.
+    /// The stream has no window. It does not count as idle, because it would become sparse again.
     pub(super) fn stall(&mut self, key: Key, flow: &mut Flow) {
         flow.idle_since = None;
         self.give_up(key, flow);
@@ -227,7 +227,7 @@ impl Scheduler {
         }
     }
 
-    /// Grants the next stream a write, if there is space in the queue; its task is to be woken.
+    /// Grants the next stream a write, if there is space in the queue. The caller wakes its task.
     pub(super) fn grant(&mut self, store: &mut Store, queue: Queue) -> Option<Key> {
         while self.has_space(queue) {
             let is_bulk = self.is_bulk_overdue(queue) || self.new.is_empty();
@@ -263,13 +263,13 @@ impl Scheduler {
             self.bypassed = 0;
             self.left().min(flow.credit.max(1).unsigned_abs() as usize)
         };
-        // Never the whole grant: large writes reach the connection without the queue.
+        // A frame and not the whole grant, because large writes bypass the queue.
         flow.reserved = HEADER_LEN + flow.wanted.min(MAX_PAYLOAD);
         flow.granted_in = self.poll;
         self.reserved[(self.poll & 1) as usize] += flow.reserved;
     }
 
-    /// The driver is polled. Streams that were granted something before its last poll have had time to come.
+    /// The driver is polled. Tasks that were granted a write before its last poll have had time to write.
     pub(super) fn begin_poll(&mut self, is_queue_empty: bool) {
         self.poll = self.poll.wrapping_add(1);
         self.reserved[(self.poll & 1) as usize] = 0;
@@ -282,7 +282,7 @@ impl Scheduler {
             self.sent = 0;
             self.short_rounds = self.short_rounds.saturating_sub(1);
         } else if self.phase == Phase::Open && is_queue_empty && self.is_empty() {
-            // What was sent before delays no stream: as good as a round.
+            // Everything was sent and no stream waits, so a round has ended.
             self.round = self.round.wrapping_add(1);
         }
     }
@@ -302,7 +302,7 @@ impl Scheduler {
     }
 
     /// Whether the driver is to be polled again because streams wait although the queue has space: it may be reserved
-    /// for a task that never comes.
+    /// for a task that never writes.
     pub(super) fn needs_poll(&self, queue: Queue) -> bool {
         queue.len < queue.limit && (!self.new.is_empty() || self.can_bulk_run(queue))
     }
@@ -322,7 +322,7 @@ impl Scheduler {
         queue.len + self.reserved[0] + self.reserved[1] < queue.limit
     }
 
-    /// How much may still be sent in this round, at least a frame.
+    /// The bytes that may still be sent in this round, at least a frame.
     fn left(&self) -> usize {
         self.limit().saturating_sub(self.sent).max(MAX_PAYLOAD)
     }
@@ -339,7 +339,7 @@ impl Scheduler {
         self.new.is_empty() && self.old.is_empty()
     }
 
-    /// How many streams are in the lists, also those that no longer wait.
+    /// The number of entries in the lists, stale ones included.
     pub(super) fn len(&self) -> usize {
         self.new.len() + self.old.len()
     }

@@ -1,4 +1,4 @@
-//! The clock of a session: which deadline is next, and what each one means.
+//! The deadlines of a session.
 
 use std::{
     collections::BTreeMap,
@@ -14,20 +14,20 @@ use crate::{
     streams::{Key, ResetBy},
 };
 
-/// How many periods make up the half-closed timeout. Counting them costs a dropped stream nothing, while a deadline of
-/// its own would mean asking the clock for each.
+/// The number of periods that make up the half-closed timeout. Counting periods costs a dropped stream nothing; a
+/// deadline of its own would cost a clock read for each.
 const HALF_CLOSED_PERIODS: u8 = 4;
 
-/// What a deadline is for. What is due at the same time happens in this order.
+/// The purpose of a deadline. Deadlines that are due at the same time elapse in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Timer {
-    /// Blocks are zeroized that still hold what was read from them.
+    /// Blocks that hold bytes which were read are zeroized.
     Zeroize,
     /// The phase of the session ends.
     Phase,
     /// The connection must have taken a byte; armed while it takes nothing.
     Write,
-    /// Acknowledgements leave, even if nothing leaves with them.
+    /// Acknowledgements are sent, even alone.
     Ack,
     /// Dropped streams that the peer has not finished are counted.
     HalfClosed,
@@ -40,12 +40,12 @@ pub(super) enum Timer {
 }
 
 impl Core {
-    /// When [`handle_timeout`](Self::handle_timeout) is to be called at the latest.
+    /// The latest time for the next call of [`handle_timeout`](Self::handle_timeout).
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.deadlines.values().min().copied()
     }
 
-    /// Sets the time and does what is due.
+    /// Sets the time and handles the deadlines that have passed.
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
         self.now = now;
         self.check_invariants();
@@ -89,9 +89,9 @@ impl Core {
         }
     }
 
-    /// Whether the peer is not to blame for a `timeout` that has passed `at` this time, so that it begins again: the peer is
-    /// suspended, or this process was, if the deadline is longer ago than the timeout lasts. Then the peer may have been
-    /// suspended as well, and continues at the same time.
+    /// Whether a `timeout` that has passed `at` this time begins again, because the peer is suspended or this process was.
+    /// This process was if the deadline is longer ago than the timeout lasts; then the peer may have been suspended as
+    /// well, and continues at the same time.
     fn is_excused(&self, timeout: Duration, at: Instant, now: Instant) -> bool {
         now.saturating_duration_since(at) > timeout || self.config.peer_suspension.is_suspended()
     }
@@ -108,9 +108,8 @@ impl Core {
         }
     }
 
-    /// A stream was dropped here while the peer cannot send any more of it: it is reset after a while. At once,
-    /// the reset would overtake what was written last: HashiCorp's implementation drops what a reader has not
-    /// taken when a reset arrives.
+    /// Resets a stream after the linger time: it was dropped here, and the peer has used up its window. An immediate reset
+    /// would destroy the last written bytes, because HashiCorp's implementation drops unread bytes when a reset arrives.
     pub(super) fn linger_before_reset(&mut self, key: Key, now: impl FnOnce() -> Instant) {
         let at = now() + LINGER;
         self.lingering.push_back((at, key));
@@ -128,7 +127,7 @@ impl Core {
         }
     }
 
-    /// A stream was dropped here and waits for the peer to finish it.
+    /// Starts the timeout of a stream that was dropped here and not finished by the peer.
     pub(super) fn arm_half_closed_timeout(&mut self, now: impl FnOnce() -> Instant) {
         let interval = self.config.close_timeout / u32::from(HALF_CLOSED_PERIODS);
         let deadline = self.deadlines.entry(Timer::HalfClosed);
@@ -145,7 +144,7 @@ impl Core {
             };
             entry.half_closed_periods += 1;
             if entry.half_closed_periods > HALF_CLOSED_PERIODS {
-                self.log_stream(key.id, "reset a stream that the peer never finished");
+                self.log_stream(key.id, "stream reset: the peer never finished it");
                 self.reset_stream(key, ResetBy::Local);
             } else {
                 self.arm_half_closed_timeout(|| now);

@@ -1,4 +1,4 @@
-//! Writing: the window and the share of a stream, and the frames for them.
+//! Writing: the window and the grants of a stream, and its data frames.
 
 use std::{
     io::IoSlice,
@@ -17,24 +17,24 @@ use crate::{
     streams::{Key, ResetBy, State},
 };
 
-/// How many bytes may be queued before the writer itself writes them to the connection, however busy the session is.
+/// From this length on, a writer itself writes the queue to the connection, however busy the session is.
 pub(crate) const FLUSH_AT: usize = 32 * 1024;
 
-/// How far data can exceed the limit of the queue: by a write of which a byte fits, by writes whose reservation has
-/// expired, and by the rest of a frame that the connection took in part.
+/// The number of bytes by which data can exceed the limit of the queue: by a write of which a byte fits, by writes whose
+/// reservation has expired, and by the rest of a frame that the connection took in part.
 pub(crate) const OVERSHOOT: usize = LATE + 2 * (MAX_PAYLOAD + HEADER_LEN);
 
-/// What a stream sends now: it is taken out of its window and its share of the round.
+/// The bytes that a stream sends now. They are taken out of its window and its grant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Grant {
     stream: u32,
-    /// Those of the first frame.
+    /// The flags of the first frame.
     flags: Flags,
     length: u32,
 }
 
 impl Grant {
-    /// How many bytes of payload.
+    /// The number of bytes of payload.
     pub(crate) const fn len(self) -> usize {
         self.length as usize
     }
@@ -53,7 +53,7 @@ impl Grant {
 }
 
 impl Core {
-    /// Queues bytes, one frame at most, and returns how many. Pending while the stream waits for its window or for a
+    /// Queues bytes, one frame at most, and returns their number. Pending while the stream waits for its window or for a
     /// grant.
     pub(crate) fn write(
         &mut self,
@@ -119,7 +119,7 @@ impl Core {
         }
     }
 
-    /// Why nothing can be sent, after writing to the connection failed.
+    /// The error of all writes after writing to the connection failed.
     pub(crate) fn write_failure(&self) -> Option<StreamError> {
         match &self.phase {
             Phase::WriteFailed(error) => Some(StreamError::Session(error.clone())),
@@ -127,7 +127,7 @@ impl Core {
         }
     }
 
-    /// Why the stream cannot be written, if it cannot.
+    /// The error of a stream that cannot be written.
     pub(crate) fn write_error(&self, key: Key) -> Option<StreamError> {
         let Some(entry) = self.store.get(key) else {
             return Some(StreamError::Closed);
@@ -138,7 +138,7 @@ impl Core {
         failure.or_else(|| (!entry.state.can_send()).then_some(StreamError::WriteClosed))
     }
 
-    /// Why the stream failed, if it did.
+    /// The error of a stream that has failed.
     pub(super) fn stream_error(&self, state: State) -> Option<StreamError> {
         match state {
             State::Reset(ResetBy::Local) => return Some(StreamError::LocalReset),
@@ -154,7 +154,7 @@ impl Core {
         }
     }
 
-    /// A poll of the driver begins. The tasks that were woken before have run since the last one.
+    /// A poll of the driver begins. The tasks that were woken before the last one have run.
     pub(crate) fn begin_poll(&mut self) {
         self.scheduler.begin_poll(self.out.is_empty());
     }
@@ -170,7 +170,7 @@ impl Core {
         self.scheduler.is_spent()
     }
 
-    /// Wakes the streams that get a grant, as far as the queue has space.
+    /// Grants writes to waiting streams while the queue has space, and wakes them.
     pub(crate) fn grant_writers(&mut self) {
         let queue = self.queue();
         while let Some(key) = self.scheduler.grant(&mut self.store, queue) {

@@ -14,7 +14,7 @@ use crate::{
     streams::Key,
 };
 
-/// Frames of a large write that were begun and are not written yet: a round at the most.
+/// Frames of a large write that are not written yet: a round at the most.
 pub(super) struct Batch<'a> {
     key: Key,
     headers: SmallVec<[[u8; HEADER_LEN]; ROUND_FRAMES]>,
@@ -54,8 +54,8 @@ impl<'a> Batch<'a> {
     }
 
     /// The connection took `written` bytes of the queue and the frames. The rest of a frame that it took in part is
-    /// copied to the queue; the frames behind it are refunded, except the first of all. Returns how much of the
-    /// payload was taken.
+    /// copied to the queue; the frames behind it are refunded, except the first of all. Returns the number of
+    /// bytes of the payload that were taken.
     pub(super) fn account(&self, core: &mut Core, written: usize) -> usize {
         let queued = core.out.len();
         core.out.consume(written);

@@ -1,8 +1,8 @@
-//! The time.
+//! The clock of the driver.
 
 use std::time::Instant;
 
-/// The runtime's time, which tests may control.
+/// Returns the time of the runtime, which tests may control.
 pub(super) fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }

@@ -1,20 +1,20 @@
-//! Write coalescing: when frames of several tasks wait for each other, to leave in one system call.
+//! Write coalescing: frames of several tasks wait for each other, to be sent in one system call.
 
-/// How many tasks a read must wake for the first half of them to be flushed before the other half has written.
+/// The number of tasks woken by one read from which on the first half is flushed before the second has written.
 const MIN_HALVED: usize = 8;
 
-/// Whether tasks that were woken together are still to write.
+/// Tracks whether tasks that were woken together have written.
 #[derive(Debug, Default)]
 pub(super) struct Coalescing {
     is_active: bool,
-    /// The other tasks had time to write: the driver has let them run, or half of them have written.
+    /// The driver has yielded to the other tasks, or half of them have written.
     has_yielded: bool,
-    /// How many writes complete the first half of those that follow a read; 0 after it.
+    /// The number of writes that complete the first half after a read; 0 after it.
     writes_to_half: usize,
 }
 
 impl Coalescing {
-    /// Whether a task that was woken with others is to leave its frames to the driver.
+    /// Whether a task is to leave its frames to the driver, because other tasks were woken with it.
     pub(super) const fn is_active(&self) -> bool {
         self.is_active
     }
@@ -24,8 +24,8 @@ impl Coalescing {
         self.is_active |= tasks > 1;
     }
 
-    /// The same by a read. If the tasks are many, half of their writes are flushed at once, so that the peer handles
-    /// these while this end writes the others. Otherwise both ends would wait for each other's whole batches.
+    /// Tasks were woken by a read. If they are many, the first half of their writes is flushed at once, so that the peer
+    /// handles these while this end writes the others. Otherwise both ends would wait for each other's whole batches.
     pub(super) const fn readers_woken(&mut self, tasks: usize) {
         self.tasks_woken(tasks);
         if tasks > 0 {
@@ -33,7 +33,7 @@ impl Coalescing {
         }
     }
 
-    /// A task has written. Returns whether that completes half of the writes that follow a read.
+    /// A task has written. Returns whether that completes the first half after a read.
     pub(super) const fn completes_half(&mut self) -> bool {
         let is_last = self.writes_to_half == 1;
         self.writes_to_half = self.writes_to_half.saturating_sub(1);
@@ -41,8 +41,8 @@ impl Coalescing {
         is_last
     }
 
-    /// The driver is polled. Returns whether it is to let the other tasks write before it flushes: once, if `may_yield` and
-    /// tasks are to write, which they are if a SYN waits for the data of its stream.
+    /// The driver is polled. Returns whether it is to yield once before it flushes, so that other tasks can write: those
+    /// that were woken together, or that of a stream whose SYN waits for data.
     pub(super) const fn should_yield(&mut self, may_yield: bool, has_syn_due: bool) -> bool {
         let yields = may_yield && !self.has_yielded && (self.is_active || has_syn_due);
         self.has_yielded = yields;

@@ -1,5 +1,4 @@
-//! The async half: one lock around the core, the wakers of the tasks that wait, and the future that reads the
-//! connection.
+//! The async half: the lock around the core, the wakers of waiting tasks, and the future that runs the session.
 
 mod batch;
 mod clock;
@@ -34,13 +33,13 @@ use crate::error::SessionError;
 
 /// The future that runs a session; spawn it, or poll it beside your own work.
 ///
-/// It reads the connection, writes what streams could not write themselves, and keeps the time.
-/// It resolves when the session has ended: `Ok` after a clean close by either side, otherwise why
-/// the session failed. It needs a tokio runtime with time enabled.
+/// It reads the connection, writes frames that streams have not written themselves, and handles timeouts.
+/// It resolves when the session has ended: to `Ok` after a clean close by either side, otherwise to the error that ended
+/// the session. It needs a tokio runtime with time enabled.
 ///
 /// # Cancel safety
 ///
-/// Polling can pause at any time; nothing is lost, but nothing moves. Dropping the driver before it
+/// Polling can pause at any time: nothing is lost, but nothing is received meanwhile. Dropping the driver before it
 /// has resolved ends the session at once: the connection is closed and every stream fails with
 /// [`SessionError::DriverDropped`].
 #[must_use = "a session does nothing unless its driver is polled"]
@@ -82,7 +81,7 @@ impl Driver {
             .poll(&mut Context::from_waker(&waker))
             .is_ready()
         {
-            // The deadline has come while it was armed.
+            // The deadline has passed while it was armed.
             waker.wake();
         }
     }

@@ -1,34 +1,33 @@
-//! One poll of the driver: write, read, keep the time. Its work is bounded; a busy connection makes it yield, not
-//! loop.
+//! One poll of the driver: write, read, handle timeouts. Its work is bounded: on a busy connection it yields.
 
 use std::{task::Poll, time::Instant};
 
 use super::{clock::now, shared::State};
 use crate::core::{MAX_BLOCK, Outcome};
 
-/// How many bytes one poll may read before other tasks run.
+/// The number of bytes that one poll may read before other tasks run.
 const READ_BUDGET: usize = MAX_BLOCK;
 
-/// How often one poll may read: a connection may give single bytes.
+/// The number of reads of one poll: a connection may return single bytes.
 const MAX_READS: usize = 1024;
 
-/// For how many polls in which something arrived deadlines are postponed.
+/// The number of polls with input that may postpone deadlines.
 const MAX_POSTPONED: u8 = 64;
 
 /// The result of a poll.
 pub(super) enum Progress {
-    /// The session is over and the connection closed.
+    /// The session has ended and the connection is closed.
     Over(Outcome),
     /// The socket, a stream or the deadline will wake the driver.
     Wait { deadline: Option<Instant> },
-    /// There is more to do, after the tasks that are ready now.
+    /// The driver is to be polled after the tasks that are ready now.
     Again,
-    /// There is more to do, after the tasks that are ready now and those that they or sockets wake.
+    /// The driver is to be polled after the tasks that are ready now and those that they or sockets wake.
     Later,
 }
 
 impl State {
-    /// Does what can be done now.
+    /// Makes all progress that is possible now.
     pub(super) fn poll(&mut self, is_due: bool) -> Progress {
         self.is_driver_woken = true;
         let progress = self.advance(is_due);
@@ -41,8 +40,8 @@ impl State {
 
     fn advance(&mut self, is_due: bool) -> Progress {
         self.write_side.start();
-        // Other tasks that were woken with the writer are still to run, or the task that opened a stream is
-        // still to write: their frames leave in the same system call.
+        // Other tasks that were woken with the writer have not run yet, or the task that opened a stream has not
+        // written: their frames are to be sent in the same system call.
         let may_yield = self.core.wants_to_send() && !is_due;
         if self
             .coalescing
@@ -70,7 +69,7 @@ impl State {
             tracing::debug!(
                 session = self.core.session(),
                 clean = outcome.is_ok(),
-                "the session is over"
+                "session ended"
             );
             self.write_side.close();
             return Progress::Over(outcome.clone());
@@ -128,10 +127,9 @@ impl State {
         None
     }
 
-    /// Does what is due, unless something has arrived: a driver that comes late finds its timer elapsed and
-    /// the peer's response in the socket at the same moment, and the response counts first, with what the task
-    /// that waits for it does. Input that does not end postpones deadlines for a limited number of polls.
-    /// Returns whether it has postponed them.
+    /// Handles the deadlines that have passed, unless there was input. A driver that is polled late finds its timer elapsed
+    /// and the peer's response in the socket at the same time. The response, and the task that waits for it, come first.
+    /// Endless input postpones deadlines for a limited number of polls. Returns whether they were postponed.
     fn handle_timeout(&mut self, has_input: bool) -> bool {
         if has_input && self.postponed < MAX_POSTPONED {
             self.postponed += 1;
@@ -142,8 +140,8 @@ impl State {
         false
     }
 
-    /// Shuts the connection down once the last frames have left. Then the peer closes too, which
-    /// ends the session; or the deadline does.
+    /// Shuts the connection down once the last frames were sent. Then the session ends when the peer closes it too, or at
+    /// the deadline.
     fn close_connection(&mut self) {
         let is_sent = self.core.out.is_empty() && !self.write_side.is_blocked();
         if !self.core.is_finishing() || !is_sent {

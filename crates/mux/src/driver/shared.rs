@@ -1,4 +1,4 @@
-//! The lock, and what users of a session do under it.
+//! The lock of a session, and the operations of its users under it.
 
 use std::{
     fmt,
@@ -27,10 +27,10 @@ use crate::{
     streams::Key,
 };
 
-/// How many slots for the waiting tasks of streams are kept for later streams.
+/// The number of slots for waiting tasks of streams that are kept for later streams.
 const MAX_KEPT_SLOTS: usize = 1024;
 
-/// A session as all its handles share it.
+/// The state that all handles of a session share.
 pub(crate) struct Shared {
     state: Mutex<State>,
     pub(crate) waits: Waits,
@@ -41,7 +41,7 @@ impl Shared {
     pub(crate) fn new(io: Box<dyn Connection>, role: Role, config: Config) -> Arc<Self> {
         static SESSIONS: AtomicU64 = AtomicU64::new(1);
         let session = SESSIONS.fetch_add(1, Ordering::Relaxed);
-        tracing::debug!(session, ?role, "a session begins");
+        tracing::debug!(session, ?role, "session started");
         let (waits, driver) = (Waits::default(), Arc::<DriverWaker>::default());
         let state = State {
             core: Core::new(session, role, config, now()),
@@ -65,8 +65,8 @@ impl Shared {
     /// Runs `action` under the lock, then wakes the tasks that can continue. The lock is never
     /// held across an await, and no waker is woken or dropped under it.
     pub(crate) fn with<T>(&self, action: impl FnOnce(&mut State) -> T) -> T {
-        // A panic under the lock is a bug of ours or of the connection; the state is still
-        // whole enough to end the session.
+        // A panic under the lock is a bug of this crate or of the connection; the state is still
+        // consistent enough to end the session.
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let result = action(&mut state);
         state.collect_events();
@@ -81,9 +81,8 @@ impl Shared {
 
     /// Runs `poll` under the lock for a task that reads or writes a stream, and stores its waker if that is pending.
     ///
-    /// It respects the cooperative budget of tokio: if that is spent, the
-    /// operation is pending and the task is woken, and an operation that is ready spends a unit. Otherwise a task whose
-    /// operations are always ready would never let others run.
+    /// It respects the cooperative budget of tokio: if that is spent, the operation is pending and the task is woken, and
+    /// an operation that is ready spends a unit. Otherwise a task whose operations are always ready would starve others.
     pub(crate) fn poll<T>(
         &self,
         cx: &mut Context<'_>,
@@ -116,29 +115,29 @@ impl fmt::Debug for Shared {
     }
 }
 
-/// What the lock protects.
+/// The state that the lock protects.
 pub(crate) struct State {
     pub(crate) core: Core,
     pub(super) write_side: WriteSide,
-    /// A poll of the driver will follow, or it was the last one.
+    /// The driver was woken and not polled since, or it was dropped.
     pub(super) is_driver_woken: bool,
     pub(super) coalescing: Coalescing,
-    /// For how many of the driver's polls deadlines were postponed.
+    /// The number of polls of the driver that have postponed deadlines.
     pub(super) postponed: u8,
-    /// Until when the driver's timer sleeps.
+    /// The deadline of the driver's timer.
     pub(super) armed_until: Option<Instant>,
     /// The waiting tasks of each stream, by slot.
     streams: Vec<StreamWaits>,
-    /// The streams whose writers wait until the connection has taken what they wrote.
+    /// The streams whose writers wait until the connection has taken all written bytes.
     pub(super) flushing: Vec<Key>,
     waits: Waits,
-    /// What happens when the lock is released.
+    /// The tasks to be woken when the lock is released.
     wake_ups: SmallVec<[WakeUp; 4]>,
 }
 
 impl State {
-    /// Turns the core's events into wake-ups. Returns how many tasks have work now, counting each
-    /// stream to be accepted as one, because each will get a task.
+    /// Turns the core's events into wake-ups. Returns the number of tasks that have work now. Each
+    /// stream to be accepted counts as one, because each will get a task.
     pub(super) fn collect_events(&mut self) -> usize {
         let (mut tasks, mut acceptable) = (0, 0);
         while let Some(event) = self.core.next_event() {
@@ -166,8 +165,8 @@ impl State {
         self.wake_ups.push(WakeUp::All(notify));
     }
 
-    /// Wakes the task that reads or writes a stream, and those that wait for its end if it has ended. Returns how many
-    /// read or write.
+    /// Wakes the task that reads or writes a stream, and those that wait for its end if it has ended. Returns the number
+    /// of tasks that read or write.
     pub(super) fn wake_stream(&mut self, key: Key, direction: Direction) -> usize {
         let waits = stream_waits(&mut self.streams, key);
         if let Some(closed) = &waits.closed
@@ -181,7 +180,7 @@ impl State {
         count
     }
 
-    /// Wakes the driver if only its poll gets on.
+    /// Wakes the driver if there is work for it.
     fn wake_driver_for_work(&mut self) {
         if self.is_driver_woken {
             return;
@@ -192,7 +191,7 @@ impl State {
         }
     }
 
-    /// Wakes the driver if its timer sleeps longer than to a deadline that may be new.
+    /// Wakes the driver if a deadline is earlier than that of its timer.
     pub(super) fn wake_driver_for_deadline(&mut self) {
         if self.is_driver_woken {
             return;
@@ -211,7 +210,7 @@ impl State {
         }
     }
 
-    /// Reads from a stream. A task that is about to wait for the peer first sends its queued request.
+    /// Reads from a stream. Before it waits for the peer, the queued request is sent.
     pub(crate) fn poll_read(
         &mut self,
         key: Key,
@@ -227,7 +226,7 @@ impl State {
             Read::End => Poll::Ready(Ok(())),
             Read::Failed(error) => Poll::Ready(Err(error)),
             Read::Pending => {
-                // HTTP clients read before they write: the request may take SYN along.
+                // HTTP clients read before they write: the request may carry SYN.
                 if !self.core.request_syn(key) {
                     self.flush_early();
                 }
@@ -236,11 +235,11 @@ impl State {
         }
     }
 
-    /// Waits until the connection has taken what the stream wrote. It is written at once, unless the driver is
-    /// coalescing the frames of several tasks.
+    /// Waits until the connection has taken all written bytes. They are sent at once, unless the frames of several tasks
+    /// are being coalesced.
     pub(crate) fn poll_flush(&mut self, key: Key) -> Poll<Result<(), StreamError>> {
-        // If nothing was written yet, a request that follows takes the SYN along. A second poll does not hurry the
-        // driver, which may be letting other tasks write first.
+        // If nothing was written yet, a request that follows carries the SYN. A second poll does not flush again: the
+        // driver may be letting other tasks write first.
         let is_syn_due = self.core.request_syn(key);
         if !is_syn_due && !self.core.is_sent(key) && !self.flushing.contains(&key) {
             self.flush_early();
@@ -264,7 +263,7 @@ impl State {
         sent
     }
 
-    /// Ends the write side. The FIN leaves with the next write of the driver.
+    /// Ends the write side. FIN is sent with the next write of the driver.
     pub(crate) fn finish(&mut self, key: Key) -> Result<(), StreamError> {
         if self.core.finish(key)? {
             self.core.mark_sent(key);
@@ -272,7 +271,7 @@ impl State {
         Ok(())
     }
 
-    /// The handle of the stream is gone. Returns its waiting tasks, to be dropped when the lock is released.
+    /// The handle of the stream was dropped. Returns its waiting tasks, to be dropped when the lock is released.
     pub(crate) fn handle_dropped(&mut self, key: Key) -> StreamWaits {
         let waits = std::mem::take(stream_waits(&mut self.streams, key));
         self.flushing.retain(|flushing| *flushing != key);
@@ -296,7 +295,7 @@ impl State {
     pub(crate) fn poll_open(&mut self) -> Poll<Result<Key, OpenError>> {
         let opened = self.core.open();
         if opened.is_pending() {
-            // SYNs that are not sent would never be acknowledged.
+            // A SYN that is not sent is never acknowledged.
             self.flush_early();
         }
         opened
@@ -311,7 +310,7 @@ impl State {
         accepted
     }
 
-    /// Starts a clean end. With no time-out the open streams decide how long it takes.
+    /// Starts a clean end. Without a bound, the open streams may take any time.
     pub(crate) fn close(&mut self, is_bounded: bool) {
         let timeout = is_bounded.then(|| self.core.drain_timeout());
         self.core.close(now(), timeout);
@@ -328,14 +327,14 @@ impl State {
         Ok(value)
     }
 
-    /// The driver is gone: nothing will move any more.
+    /// The driver was dropped: nothing is sent or received any more.
     pub(super) fn abandon(&mut self) {
         self.core.abandon();
         self.write_side.close();
         self.is_driver_woken = true;
     }
 
-    /// Where tasks wait for the end of a stream.
+    /// Returns the notification of the end of a stream.
     pub(crate) fn closed(&mut self, key: Key) -> Arc<Notify> {
         let closed = &mut stream_waits(&mut self.streams, key).closed;
         Arc::clone(closed.get_or_insert_default())

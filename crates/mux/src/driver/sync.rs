@@ -1,4 +1,4 @@
-//! The lock of a session: the standard one, or loom's where every interleaving is tried.
+//! The lock of a session: the standard one, or loom's for the tests of all interleavings.
 
 #[cfg(keyway_loom)]
 pub(super) use loom::sync::Mutex;

@@ -1,5 +1,5 @@
-//! Tasks that wait, and how they are woken: after the lock was released, because a waker runs foreign code where it is
-//! cloned, woken or dropped.
+//! Waiting tasks. They are woken after the lock was released, because wakers run foreign code when they are cloned,
+//! woken or dropped.
 
 use std::{
     future::Future,
@@ -16,8 +16,8 @@ use tokio::{
 
 use super::shared::{Shared, State};
 
-/// The waker that the connection and streams use for the driver: the same for the whole session, whatever task polls
-/// the driver.
+/// The waker of the driver for the connection and streams: the same for the whole session, also if the driver moves to
+/// another task.
 #[derive(Debug, Default)]
 pub(super) struct DriverWaker(pub(super) AtomicWaker);
 
@@ -47,29 +47,29 @@ impl WakeUp {
     }
 }
 
-/// Where any number of tasks wait for something of the whole session.
+/// The notifications of a session. Any number of tasks may wait for each.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Waits {
-    /// A stream of the peer, or the end of accepting.
+    /// A stream of the peer waits to be accepted, or accepting has ended.
     pub(crate) accept: Arc<Notify>,
-    /// A place among the unacknowledged streams.
+    /// A stream may be opened, or opening has ended.
     pub(crate) open: Arc<Notify>,
-    /// The peer's GoAway or the end of the session.
+    /// The peer sent GoAway, or the session has ended.
     pub(crate) end: Arc<Notify>,
-    /// The response to a ping.
+    /// A ping was acknowledged, or the session has ended.
     pub(crate) pong: Arc<Notify>,
 }
 
 /// The tasks that wait for one stream.
 #[derive(Debug, Default)]
 pub(crate) struct StreamWaits {
-    /// One task for each direction, so that two halves of a split stream do not take each other's place.
+    /// One task for each direction, so that the two halves of a split stream do not replace each other's waker.
     pub(super) tasks: [Option<Waker>; 2],
     /// Any number of tasks that wait for the end of the stream. Made for the first of them, because few do.
     pub(super) closed: Option<Arc<Notify>>,
 }
 
-/// A task that waits with others. It leaves its place when it is dropped.
+/// The place of a task that waits for a notification.
 #[derive(Debug, Default)]
 pub(crate) struct Waiting(Option<Pin<Box<OwnedNotified>>>);
 
@@ -87,7 +87,7 @@ impl Shared {
             if let Some(notified) = &mut waiting.0 {
                 ready!(notified.as_mut().poll(cx));
             }
-            // Made before the state is looked at, so that no notification after that is lost.
+            // Created before the state is checked, so that no notification after the check is lost.
             let notified = Arc::clone(notify).notified_owned();
             if let Poll::Ready(result) = self.with(&mut poll) {
                 waiting.0 = None;
@@ -106,7 +106,7 @@ impl Shared {
     ) -> T {
         cooperative(async {
             loop {
-                // Made before the state is looked at, so that no notification after that is lost.
+                // Created before the state is checked, so that no notification after the check is lost.
                 let notified = notify.notified();
                 if let Poll::Ready(result) = self.with(&mut poll) {
                     return result;

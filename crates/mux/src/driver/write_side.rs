@@ -17,7 +17,7 @@ use crate::{
     streams::{Block, Key},
 };
 
-/// What a session runs on: any reliable byte stream.
+/// The connection of a session: any reliable byte stream.
 pub(crate) trait Connection: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Connection for T {}
@@ -28,7 +28,7 @@ enum State {
     /// The driver was not polled yet.
     Idle,
     Open,
-    /// It took no more bytes, or has not passed on what it took. It will wake the driver.
+    /// It took no bytes, or did not flush them. It will wake the driver.
     Blocked,
     /// A write failed, and none is tried again.
     Failed,
@@ -39,10 +39,10 @@ enum State {
 /// The connection and the state of its write side. Any task that has something to send writes to it.
 pub(super) struct WriteSide {
     io: Option<Box<dyn Connection>>,
-    /// Wakes the driver, whatever task polls the connection: it keeps one waker for each direction.
+    /// Wakes the driver. All tasks poll the connection with it, because a connection keeps one waker for each direction.
     pub(super) waker: Waker,
     state: State,
-    /// Bytes were written that the connection may be holding back.
+    /// The connection may be buffering written bytes.
     needs_flush: bool,
 }
 
@@ -85,7 +85,7 @@ impl WriteSide {
         match self.state {
             State::Idle => return,
             State::Failed | State::Shut => {
-                // Nothing will ever leave; the driver is reading what the peer sent before.
+                // Nothing can be sent any more; the driver still reads bytes that the peer sent before.
                 core.stage();
                 core.out.clear();
                 return;
@@ -107,8 +107,8 @@ impl WriteSide {
             core.stage();
             let (front, back) = core.out.parts();
             if front.is_empty() {
-                // What was due belonged to a stream that is gone. A write of nothing would look like the connection's
-                // end.
+                // The pending frames belonged to streams that have ended. An empty write would look like the end of the
+                // connection.
                 break;
             }
             match self.poll_write(&[IoSlice::new(front), IoSlice::new(back)]) {
@@ -136,9 +136,9 @@ impl WriteSide {
         written
     }
 
-    /// Lets the connection pass on what it may have buffered, even if it takes no more: flushes wait for what it has
-    /// taken, and not for what follows. One that cannot pass on is blocked like one that takes nothing: what it holds
-    /// would stay there if it were not polled again.
+    /// Flushes the connection, even if it takes no more bytes: flushes of streams wait for the bytes that it has taken, and
+    /// not for those behind. A connection whose flush is pending is blocked, because it flushes only if it is polled
+    /// again.
     fn flush_connection(&mut self, core: &mut Core) -> io::Result<()> {
         if !self.needs_flush {
             return Ok(());
@@ -155,8 +155,8 @@ impl WriteSide {
         Ok(())
     }
 
-    /// Writes frames straight from the caller's buffer, behind the queue, and returns how much of the buffer was
-    /// taken.
+    /// Writes frames straight from the caller's buffer, behind the queue, and returns the number of bytes of the buffer
+    /// that were taken.
     pub(super) fn write_batch(
         &mut self,
         core: &mut Core,
@@ -183,7 +183,7 @@ impl WriteSide {
         Poll::Ready(Ok(batch.account(core, written)))
     }
 
-    /// A write failed. What the peer sent before may still be read.
+    /// A write failed. Bytes that the peer sent before may still be read.
     fn fail(&mut self, core: &mut Core, error: io::Error) {
         self.state = State::Failed;
         core.write_failed(now(), error);
@@ -203,10 +203,10 @@ impl WriteSide {
         result
     }
 
-    /// Reads into a block and returns how many bytes it holds; none at the end.
+    /// Reads into a block and returns the number of bytes; 0 at the end of the connection.
     pub(super) fn poll_read(&mut self, block: &mut Block) -> Poll<io::Result<usize>> {
         if block.unique().is_none() {
-            // Blocks of the free list are not shared; an empty buffer would look like the end.
+            // Blocks of the free list are not shared. A read into an empty buffer would look like the end.
             debug_assert!(false, "a free block was in use");
             *block = Block::new(block.len());
         }
@@ -215,8 +215,8 @@ impl WriteSide {
         read.map_ok(|()| buffer.filled().len())
     }
 
-    /// Polls the connection outside of the task's cooperative budget. The connection is shared by all tasks, and a
-    /// connection of tokio is pending without being blocked if the budget of the task that polls it is spent.
+    /// Polls the connection outside of the task's cooperative budget: a connection of tokio is pending without being
+    /// blocked if the budget of the task is spent, and all tasks share the connection.
     fn poll_io<T>(
         &mut self,
         mut poll: impl FnMut(Pin<&mut dyn Connection>, &mut Context<'_>) -> Poll<io::Result<T>>,
@@ -292,11 +292,11 @@ mod tests {
 
     /// The result of a write.
     struct Outcome {
-        /// How much of the payload was taken.
+        /// The number of bytes of the payload that were taken.
         written: Result<usize, StreamError>,
         /// The bytes that the connection has.
         taken: Vec<u8>,
-        /// The same, with what is queued behind it.
+        /// The same, and the queued bytes behind them.
         wire: Vec<u8>,
         write_side: WriteSide,
         core: Core,

@@ -1,4 +1,4 @@
-//! Writing: any task that has something to send writes to the connection.
+//! Writing. Any task that has something to send writes to the connection.
 
 use std::{io::IoSlice, task::Poll};
 
@@ -10,7 +10,7 @@ use crate::{
     streams::Key,
 };
 
-/// From this size on a write goes to the connection from the caller's buffer. Below that, the copy costs less than a
+/// From this size on, a write goes to the connection from the caller's buffer. Copying smaller writes costs less than a
 /// system call for each.
 const DIRECT_WRITE: usize = MAX_PAYLOAD;
 
@@ -47,7 +47,7 @@ impl State {
         }
     }
 
-    /// Whether a large write may go to the connection past the queue.
+    /// Whether a large write may bypass the queue.
     fn can_write_batch(&self) -> bool {
         self.write_side.takes_batches() && !self.core.is_over()
     }
@@ -55,7 +55,7 @@ impl State {
     fn write_batch(&mut self, key: Key, payload: &[u8]) -> Poll<Result<usize, StreamError>> {
         let written = self.write_side.write_batch(&mut self.core, key, payload);
         if self.write_side.is_blocked() {
-            // The queue may be empty, but the driver has to keep the time.
+            // The queue may be empty, but the driver has to handle the write timeout.
             self.wake_driver_for_deadline();
         } else if written.is_ready() {
             self.flush();
@@ -63,8 +63,8 @@ impl State {
         written
     }
 
-    /// Sends what is queued without the driver if it is data and no other task is about to write. The peer's users do not
-    /// wait for control frames, and these may still save a system call.
+    /// Writes the queue without the driver if it holds data and no other task is about to write. Control frames are not
+    /// urgent, and waiting may save a system call.
     pub(crate) fn flush_early(&mut self) {
         let is_worth_it = self.core.out.has_data() && !self.coalescing.is_active();
         if is_worth_it || self.core.out.len() >= FLUSH_AT {
@@ -83,7 +83,7 @@ impl State {
         }
     }
 
-    /// Wakes the writers that wait for a flush which is complete, and returns how many.
+    /// Wakes the writers whose flush is complete, and returns their number.
     fn wake_flushed(&mut self) -> usize {
         let core = &self.core;
         let flushed: Vec<Key> = self

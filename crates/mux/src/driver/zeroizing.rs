@@ -1,4 +1,4 @@
-//! The driver zeroizes in time what a large transfer has left in the blocks.
+//! The driver zeroizes the blocks of a large transfer in time.
 
 use std::{sync::Arc, time::Duration};
 

@@ -3,7 +3,7 @@
 use super::{HEADER_LEN, Header, Kind};
 use crate::error::ProtocolError;
 
-/// What the decoder found next.
+/// An item of the byte stream.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Item<'a> {
     /// A complete header. A data header with a length is followed by its payload.
@@ -22,9 +22,9 @@ pub(crate) enum Item<'a> {
 #[derive(Debug, Default)]
 pub(crate) struct Decoder {
     header: [u8; HEADER_LEN],
-    /// How much of `header` is filled: `0 <= filled < HEADER_LEN`.
+    /// Filled bytes of `header`: `0 <= filled < HEADER_LEN`.
     filled: usize,
-    /// How many payload bytes of the current data frame are still to come.
+    /// Payload bytes of the current data frame that have not arrived yet.
     remaining: u32,
 }
 
@@ -38,7 +38,7 @@ impl Decoder {
     ///
     /// # Errors
     ///
-    /// A header that the protocol does not have; the stream cannot be read on after it.
+    /// Returns [`ProtocolError`] if the header is invalid; the stream cannot be decoded any further.
     pub(crate) fn next<'a>(
         &mut self,
         input: &mut &'a [u8],
@@ -96,7 +96,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// What a chunked stream decodes to: headers, each with its joined payload.
+    /// Decodes a chunked stream to headers, each with its joined payload.
     fn decode(chunks: &[&[u8]]) -> Vec<(Header, Vec<u8>)> {
         let mut decoder = Decoder::default();
         let mut frames: Vec<(Header, Vec<u8>)> = Vec::new();

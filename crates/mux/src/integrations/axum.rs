@@ -17,8 +17,8 @@ use crate::{info::StreamInfo, io::Stream, listener::Listener};
 /// `axum::serve(listener, router)` serves each stream as a connection.
 ///
 /// Its `accept` cannot fail, so after the end of the session it never resolves: pass
-/// [`Session::peer_draining`](crate::Session::peer_draining) to `with_graceful_shutdown`. It comes early enough to end
-/// idle connections, for which the peer's `close` would wait otherwise.
+/// [`Session::peer_draining`](crate::Session::peer_draining) to `with_graceful_shutdown`. It resolves early enough to
+/// end idle connections, for which the peer's `close` would wait otherwise.
 impl AxumListener for Listener {
     type Io = Stream;
     type Addr = StreamInfo;

@@ -48,7 +48,7 @@ impl ReadHalf {
 
 /// The half of a [`Stream`] that writes.
 ///
-/// Dropping it ends the write side, as `shutdown` does: what was written is delivered, then FIN. The peer can still
+/// Dropping it ends the write side, as `shutdown` does: the written bytes are delivered, then FIN. The peer can still
 /// send to the [`ReadHalf`].
 ///
 /// It is a reference to the stream, too, for [`id`](Stream::id), [`info`](Stream::info) and
@@ -74,8 +74,8 @@ impl WriteHalf {
         Self { stream, finishes }
     }
 
-    /// Resets the stream: ends both directions at once. Reads and writes of both ends fail; what was written and not
-    /// yet read by the peer may be lost.
+    /// Resets the stream: ends both directions at once. Reads and writes of both ends fail; written bytes that the
+    /// peer has not read may be lost.
     pub fn reset(&mut self) {
         self.stream.reset_now();
     }

@@ -25,16 +25,16 @@ use crate::{
 /// # Sending
 ///
 /// Writes are taken while the peer's window and the session's send queue have space. Bytes that were
-/// taken are delivered in order, whatever happens to the stream afterwards, unless it is
-/// [`reset`](Self::reset) or the session fails. Small writes leave when the task yields or waits
-/// for the peer in a read; there is no need to flush. `flush` waits until the connection has taken what was written, and
-/// `shutdown` until it has taken FIN as well; a connection with a buffer has taken bytes when it has flushed them.
+/// taken are delivered in order, also after the stream was dropped, unless it is
+/// [`reset`](Self::reset) or the session fails. Small writes are sent when the task yields or waits
+/// for the peer in a read; there is no need to flush. `flush` waits until the connection has taken all written bytes, and
+/// `shutdown` until it has taken FIN as well; a buffered connection has taken bytes when it has flushed them.
 ///
 /// # Closing
 ///
-/// `shutdown` ends the write side (FIN); reading continues. Dropping the stream delivers what was
-/// written and then ends it: the peer reads everything and then the end. Bytes that were not
-/// read are dropped; a peer that sends more than its window after that is reset.
+/// `shutdown` ends the write side (FIN); reading continues. A dropped stream delivers the written bytes and then ends:
+/// the peer reads all of them and then the end. Unread bytes are dropped; the stream is reset if the peer then sends
+/// more than its window.
 /// The stream counts as open until the peer has finished it too, or
 /// [`Config::close_timeout`](crate::Config::close_timeout) has passed.
 ///
@@ -75,14 +75,14 @@ impl Stream {
         self.info.clone()
     }
 
-    /// Resets the stream: ends both directions at once. The peer's reads and writes fail; what
-    /// was written and not yet read by the peer may be lost.
+    /// Resets the stream: ends both directions at once. The peer's reads and writes fail; written bytes that the peer has
+    /// not read may be lost.
     pub fn reset(self) {
         self.reset_now();
     }
 
-    /// Waits until the stream has ended in both directions, without reading or writing: a handler that computes learns
-    /// that the peer has lost interest. Any number of tasks may wait.
+    /// Waits until the stream has ended in both directions, without reading or writing. With it, a handler that computes
+    /// can stop when the peer resets the stream. Any number of tasks may wait.
     ///
     /// # Errors
     ///

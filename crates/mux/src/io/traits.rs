@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::{ReadHalf, Stream, WriteHalf};
 use crate::{driver::State, error::Direction};
 
-/// Implements a trait for reading into a buffer that keeps count of what was put into it.
+/// Implements a trait for reading into a buffer that tracks its filled bytes.
 macro_rules! impl_read {
     ($trait:path, $buffer:ty, $type:ty) => {
         impl $trait for $type {
@@ -32,7 +32,7 @@ macro_rules! impl_read {
 /// Implements a trait for writing. `$end` is its method that ends the write side.
 macro_rules! impl_write {
     ($trait:path, $end:ident, $type:ty $(, $is_vectored:ident)?) => {
-        /// A flush is ready when the connection has taken what was written, the end when it has taken FIN.
+        /// A flush is ready when the connection has taken all written bytes, a shutdown when it has taken FIN as well.
         impl $trait for $type {
             fn poll_write(
                 self: Pin<&mut Self>,

@@ -1,4 +1,4 @@
-//! What the socket is read into.
+//! The buffers that the socket is read into.
 
 use std::{fmt, iter::repeat_n, sync::Arc};
 
@@ -9,7 +9,7 @@ use crate::zeroize::zeroize;
 #[derive(Clone)]
 pub(crate) struct Block {
     memory: Arc<[u8]>,
-    /// How many of the first bytes may be other than zero.
+    /// Bytes behind this position are zero.
     used: usize,
 }
 
@@ -25,7 +25,7 @@ impl Block {
         &self.memory
     }
 
-    /// How many bytes it holds.
+    /// The size in bytes.
     pub(crate) fn len(&self) -> usize {
         self.memory.len()
     }
@@ -35,7 +35,7 @@ impl Block {
         Arc::strong_count(&self.memory) != 1
     }
 
-    /// The bytes for writing, unless a stream still has some of them. A writer reports what it wrote with
+    /// The bytes for writing, unless a stream still has some of them. A writer reports the bytes that it wrote with
     /// [`mark_used`](Self::mark_used).
     pub(crate) fn unique(&mut self) -> Option<&mut [u8]> {
         // `get_mut` makes the same check at a higher cost, and mostly fails.
@@ -50,12 +50,12 @@ impl Block {
         self.used = self.used.max(count.min(self.len()));
     }
 
-    /// How many bytes there are to zeroize.
+    /// The number of bytes to zeroize.
     pub(crate) const fn used(&self) -> usize {
         self.used
     }
 
-    /// Overwrites what was written, unless a stream still has some of it.
+    /// Overwrites the written bytes, unless a stream still has some of them.
     pub(crate) fn zeroize(&mut self) {
         let used = self.used;
         if let Some(bytes) = self.unique() {
@@ -71,7 +71,7 @@ impl Drop for Block {
     }
 }
 
-/// Returns how large it is, never what is in it: payload may be secret.
+/// Shows the size and not the bytes: payload may be secret.
 impl fmt::Debug for Block {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Block")

@@ -1,11 +1,11 @@
-//! What the scheduler knows of one stream.
+//! The scheduler's state of one stream.
 
 use crate::frame::MAX_PAYLOAD;
 
 /// The list of the scheduler in which a stream waits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum List {
-    /// In none: it does not wait to write, or was granted a write.
+    /// In none: the stream does not wait to write, or was granted a write.
     #[default]
     None,
     /// With the sparse streams.
@@ -17,25 +17,25 @@ pub(crate) enum List {
 /// Per-stream state of the scheduler.
 #[derive(Debug)]
 pub(crate) struct Flow {
-    /// How many bytes the stream may still send: of a sparse stream's burst, or of a bulk stream's quantum. Negative
+    /// The bytes that the stream may still send: of a sparse stream's burst, or of a bulk stream's quantum. Negative
     /// after the last write of a quantum exceeded it.
     pub(crate) credit: i32,
-    /// Its writes fit into the burst that a stream may send after it was idle.
+    /// All writes since the stream was idle fit into its burst.
     pub(crate) is_sparse: bool,
     pub(crate) list: List,
-    /// How many bytes the write that waits has.
+    /// The length of the waiting write.
     pub(crate) wanted: usize,
-    /// How many bytes it was granted and has not sent.
+    /// The bytes that were granted and not sent yet.
     pub(crate) granted: usize,
-    /// How many bytes of the send queue are reserved for it, if the reservation has not expired.
+    /// The bytes of the send queue that are reserved for the stream, unless the reservation has expired.
     pub(crate) reserved: usize,
-    /// The driver's poll in which it was granted something last.
+    /// The poll of the driver in which the last grant was made.
     pub(crate) granted_in: u32,
-    /// Whether its last write was charged to its credit.
+    /// Whether the last write was charged to the credit.
     pub(crate) is_charged: bool,
-    /// Whether its quantum is a round, and not a frame.
+    /// Whether the quantum is a round, and not a frame.
     pub(crate) has_round: bool,
-    /// The round in which its last write was sent in full, unless it waits or has no window.
+    /// The round in which the last write was sent in full, unless the stream waits or has no window.
     pub(crate) idle_since: Option<u32>,
 }
 
@@ -57,7 +57,7 @@ impl Default for Flow {
 }
 
 impl Flow {
-    /// How much a stream that was idle may send before it counts as bulk: a frame, the least that another stream
-    /// may have to wait for anyway.
+    /// The bytes that a stream may send after it was idle before it counts as bulk: a frame, because other streams may
+    /// have to wait for one anyway.
     pub(crate) const BURST: i32 = MAX_PAYLOAD as i32;
 }

@@ -16,7 +16,7 @@ pub(crate) use state::{Handshake, ResetBy, State};
 pub(crate) use store::{Key, Store};
 pub(crate) use windows::{RecvWindow, SendWindow};
 
-/// Everything the session knows about one stream.
+/// The state of one stream.
 #[derive(Debug)]
 pub(crate) struct StreamEntry {
     pub(crate) id: u32,
@@ -25,13 +25,13 @@ pub(crate) struct StreamEntry {
     pub(crate) send_window: SendWindow,
     pub(crate) recv_window: RecvWindow,
     pub(crate) recv: RecvQueue,
-    /// FIN was received, whatever became of the stream after it.
+    /// FIN was received. A later reset of the peer does not change that.
     pub(crate) eof: bool,
     /// The handle was dropped: the stream is neither read nor written any more.
     pub(crate) is_handle_dropped: bool,
-    /// The position in the send queue behind the last frame that its user caused: SYN, ACK, data or FIN.
+    /// The position in the send queue behind the last SYN, ACK, data or FIN of the stream.
     pub(crate) sent_to: u64,
-    /// For how many periods of the half-closed timeout the peer has not finished the dropped stream.
+    /// The periods of the half-closed timeout that have passed since the stream was dropped.
     pub(crate) half_closed_periods: u8,
     pub(crate) flow: Flow,
 }
@@ -53,7 +53,7 @@ impl StreamEntry {
         }
     }
 
-    /// The flags that the next frame of the stream has to carry, each exactly once.
+    /// Takes the flags that the next frame of the stream carries, each exactly once.
     pub(crate) fn take_flags(&mut self) -> Flags {
         match self.handshake {
             Handshake::SynDue => {

@@ -8,7 +8,7 @@ use super::Block;
 const MIN_CHUNK: usize = 64;
 const MAX_CHUNK: usize = 32 * 1024;
 
-/// From this size on a payload may stay where the socket put it.
+/// From this size on a payload may stay in the block that the connection was read into.
 pub(crate) const MIN_ZERO_COPY: usize = 4 * 1024;
 
 /// Unread bytes of a stream: `block[start..end]`.
@@ -16,8 +16,7 @@ struct Chunk {
     block: Block,
     start: usize,
     end: usize,
-    /// The bytes were copied from where the connection put them, and more may be appended. Otherwise the block is one
-    /// that the connection is read into.
+    /// The bytes are a copy, and more may be appended. Otherwise the block is one that the connection was read into.
     is_copy: bool,
 }
 
@@ -39,19 +38,19 @@ impl Chunk {
 }
 
 /// A queue of chunks. Small arrivals share a chunk, so memory stays within about twice the
-/// bytes held however small the frames are; an empty queue holds no memory. The memory of what was read
+/// bytes held however small the frames are; an empty queue holds no memory. The memory of bytes that were read
 /// is zeroized when the last byte of its chunk was read.
 #[derive(Default)]
 pub(crate) struct RecvQueue {
-    /// What is read next. Apart from the others, because most queues never hold a second one.
+    /// The chunk that is read next, apart from the others because most queues never hold a second one.
     head: Option<Chunk>,
     tail: VecDeque<Chunk>,
-    /// How many bytes are unread.
+    /// The number of unread bytes.
     len: usize,
 }
 
 impl RecvQueue {
-    /// How many bytes are waiting.
+    /// The number of unread bytes.
     pub(crate) const fn len(&self) -> usize {
         self.len
     }
@@ -81,7 +80,7 @@ impl RecvQueue {
         }
     }
 
-    /// Appends bytes where they are: `block[start..end]`.
+    /// Appends bytes without copying them: `block[start..end]`.
     pub(crate) fn push_slice(&mut self, block: &Block, start: usize, end: usize) {
         self.len += end - start;
         self.append(Chunk {
@@ -105,8 +104,8 @@ impl RecvQueue {
         self.head.as_ref().map_or(&[], Chunk::unread)
     }
 
-    /// Takes `count` bytes from the front of what [`front`](Self::front) returned. Gives a block
-    /// back when its last byte was read.
+    /// Removes the first `count` bytes of [`front`](Self::front). Returns a block of the connection when its last byte was
+    /// read.
     pub(crate) fn advance(&mut self, count: usize) -> Option<Block> {
         let chunk = self.head.as_mut()?;
         chunk.start += count;
@@ -121,7 +120,7 @@ impl RecvQueue {
         (!read.is_copy).then_some(read.block)
     }
 
-    /// How often blocks are kept.
+    /// The number of chunks that are slices of a block.
     pub(crate) fn slices(&self) -> usize {
         self.chunks().filter(|chunk| !chunk.is_copy).count()
     }
@@ -130,7 +129,7 @@ impl RecvQueue {
         self.head.iter().chain(&self.tail)
     }
 
-    /// How many bytes of memory the chunks take.
+    /// The memory of the chunks in bytes.
     #[cfg(any(test, fuzzing))]
     pub(crate) fn capacity(&self) -> usize {
         let copies = self.chunks().filter(|chunk| chunk.is_copy);
@@ -139,7 +138,7 @@ impl RecvQueue {
     }
 }
 
-/// Returns how much there is, never what: payload may be secret.
+/// Shows the number of bytes and not the bytes: payload may be secret.
 impl fmt::Debug for RecvQueue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RecvQueue")

@@ -22,7 +22,7 @@
 /// ```
 ///
 /// A stream in `Closed` or `Reset` is unknown on the wire: its id is removed from the map and frames for it
-/// are read and dropped. Its entry lives on until the handle is dropped, so that what arrived
+/// are read and dropped. Its entry lives on until the handle is dropped, so that bytes that arrived
 /// before can still be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
@@ -71,7 +71,7 @@ impl State {
         matches!(self, Self::Closed | Self::Reset(_))
     }
 
-    /// This end sends FIN. Does nothing where it was sent before or the stream was reset.
+    /// This end sends FIN. Has no effect if it was sent before or the stream was reset.
     pub(crate) fn send_fin(&mut self) {
         *self = match *self {
             Self::Open => Self::LocalDone,
@@ -84,7 +84,7 @@ impl State {
     ///
     /// # Errors
     ///
-    /// It had sent one before.
+    /// Returns [`SecondFin`] if the peer has sent one before.
     pub(crate) fn recv_fin(&mut self) -> Result<(), SecondFin> {
         *self = match *self {
             Self::Open => Self::RemoteDone,
@@ -103,7 +103,7 @@ impl State {
     }
 }
 
-/// How far the SYN and ACK of a stream have come.
+/// The progress of the SYN and ACK of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Handshake {
     /// Opened here; the next frame carries SYN.

@@ -19,13 +19,13 @@ pub(crate) struct Key {
 #[derive(Debug, Default)]
 pub(crate) struct Store {
     slots: Slab<StreamEntry>,
-    /// The slot of each live id. Peers choose ids, so the hash must not be guessable; and it is computed for every
-    /// frame, so it must cost nothing.
+    /// The slot of each live id. The hash must not be guessable, because peers choose the ids, and it must be cheap,
+    /// because it is computed for every frame.
     live: HashMap<u32, u32, RandomState>,
 }
 
 impl Store {
-    /// How many streams are live.
+    /// The number of live streams.
     pub(crate) fn live(&self) -> usize {
         self.live.len()
     }
@@ -65,7 +65,7 @@ impl Store {
             .filter(|entry| entry.id == key.id)
     }
 
-    /// Forgets the wire id; the entry stays. Returns whether it was live.
+    /// Removes the wire id; the entry stays. Returns whether the stream was live.
     pub(crate) fn remove_id(&mut self, key: Key) -> bool {
         let is_live = self.live.get(&key.id) == Some(&key.slot);
         if is_live {
@@ -111,7 +111,7 @@ impl Store {
     }
 }
 
-/// Lets tests know how much is done for each frame; elsewhere it is nothing.
+/// Counts the visits of streams for tests.
 fn count_work() {
     #[cfg(any(test, fuzzing))]
     crate::core::harness::work::count();

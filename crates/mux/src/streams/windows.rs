@@ -1,4 +1,4 @@
-//! The arithmetic of the two windows of a stream, all of it checked, all of it here.
+//! The checked arithmetic of the two windows of a stream.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 /// takes as long with twice as much, five times as long with 20 ms, and six to eight times without growth.
 const GROWTH_INTERVAL: Duration = Duration::from_millis(100);
 
-/// How many bytes this end may still send on a stream.
+/// The bytes that this end may still send on a stream.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SendWindow(u32);
 
@@ -19,7 +19,7 @@ impl SendWindow {
         Self(size)
     }
 
-    /// How many bytes may be sent.
+    /// The number of bytes that may be sent.
     pub(crate) const fn available(self) -> u32 {
         self.0
     }
@@ -31,7 +31,7 @@ impl SendWindow {
         taken
     }
 
-    /// Returns what was taken and not used.
+    /// Gives taken bytes back that were not used.
     pub(crate) fn give_back(&mut self, unused: u32) {
         self.0 = self.0.saturating_add(unused);
     }
@@ -40,24 +40,24 @@ impl SendWindow {
     ///
     /// # Errors
     ///
-    /// The window would exceed 2^32-1; it is unchanged.
+    /// Returns [`Overflow`] if the window would exceed 2^32-1; it is unchanged.
     pub(crate) fn credit(&mut self, delta: u32) -> Result<(), Overflow> {
         self.0 = self.0.checked_add(delta).ok_or(Overflow)?;
         Ok(())
     }
 }
 
-/// How many bytes the peer may still send on a stream, and what we owe it for what was read.
+/// The bytes that the peer may still send on a stream, and the credit that is owed for bytes that were read.
 ///
 /// Invariant: `available + unread + owed == size`, where `unread` are the bytes that arrived
-/// and were not read. Credit is given for bytes that were read, never for those that arrived,
+/// and were not read. Credit is given for bytes that were read, and not when they arrive,
 /// so a slow reader stops its own stream.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RecvWindow {
     size: u32,
     available: u32,
     owed: u32,
-    /// When credit was given last.
+    /// The time of the last credit.
     credited_at: Option<Instant>,
 }
 
@@ -75,16 +75,16 @@ impl RecvWindow {
         }
     }
 
-    /// How many bytes the peer may still send.
+    /// The number of bytes that the peer may still send.
     pub(crate) const fn available(self) -> u32 {
         self.available
     }
 
-    /// The header of `length` bytes from the peer arrived.
+    /// A data header with this length arrived.
     ///
     /// # Errors
     ///
-    /// That is more than its window; nothing changed.
+    /// Returns [`Exceeded`] if the window is smaller; it is unchanged.
     pub(crate) fn receive(&mut self, length: u32) -> Result<(), Exceeded> {
         self.available = self.available.checked_sub(length).ok_or(Exceeded)?;
         Ok(())
@@ -97,14 +97,14 @@ impl RecvWindow {
         debug_assert!(u64::from(self.available) + u64::from(self.owed) <= u64::from(self.size));
     }
 
-    /// How large the window is.
+    /// The size of the window in bytes.
     pub(crate) const fn size(self) -> u32 {
         self.size
     }
 
-    /// The credit to send now, if at least half of the window was read. A window of which half is read within a short
-    /// time slows the peer down, which waits for credit that is still under way: it doubles, but grows by `max_growth`
-    /// at the most, and the difference is part of the credit.
+    /// Takes the credit to send now, if at least half of the window was read. A window of which half is read within a
+    /// short time is too small, because the peer waits for credit that is still under way: it doubles, but grows by
+    /// `max_growth` at the most, and the difference is part of the credit.
     pub(crate) fn take_credit(&mut self, now: Instant, max_growth: u32) -> Option<u32> {
         if self.owed < self.size.div_ceil(2) {
             return None;
