@@ -33,8 +33,7 @@ impl Core {
             {
                 entry.handshake = Handshake::AckDue;
                 self.handshakes_due.push_back(key);
-                let deadline = self.deadlines.entry(Timer::Ack);
-                deadline.or_insert_with(|| now() + ACK_DELAY);
+                self.deadlines[Timer::Ack].get_or_insert_with(|| now() + ACK_DELAY);
             }
             return Poll::Ready(Ok(Some(key)));
         }

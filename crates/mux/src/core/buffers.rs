@@ -87,15 +87,15 @@ impl Core {
         if block.used() <= ZEROIZED_AT_ONCE {
             block.zeroize();
         } else {
-            let deadline = self.deadlines.entry(Timer::Zeroize);
-            deadline.or_insert(self.now + ZEROIZE_DELAY);
+            let deadline = &mut self.deadlines[Timer::Zeroize];
+            deadline.get_or_insert(self.now + ZEROIZE_DELAY);
         }
         self.buffers.free.push(block);
     }
 
     /// The deadline for zeroizing blocks that hold bytes which were read.
     pub(crate) fn zeroize_deadline(&self) -> Option<Instant> {
-        self.deadlines.get(&Timer::Zeroize).copied()
+        self.deadlines[Timer::Zeroize]
     }
 
     /// Frees the memory of a busy time. Called when a keep-alive ping is due, because the session is idle then.

@@ -6,7 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Core, Event, timing::Timer};
+use super::{
+    Core, Event,
+    timing::{Deadlines, Timer},
+};
 use crate::{
     error::{ProtocolError, SessionError},
     frame::Header,
@@ -67,7 +70,7 @@ impl Core {
         if self.write_failure().is_none() {
             self.phase = Phase::Draining;
             if let Some(timeout) = timeout {
-                let deadline = self.deadlines.entry(Timer::Phase).or_insert(now + timeout);
+                let deadline = self.deadlines[Timer::Phase].get_or_insert(now + timeout);
                 *deadline = (now + timeout).min(*deadline);
             }
         }
@@ -93,15 +96,14 @@ impl Core {
         if !self.is_over() {
             self.phase = Phase::Finishing(outcome);
             self.clear_streams();
-            self.deadlines.extend(deadline.map(|at| (Timer::Phase, at)));
+            self.deadlines[Timer::Phase] = deadline;
         }
     }
 
     /// Everything was sent. The peer has a limited time to close its side.
     pub(crate) fn sent_everything(&mut self, now: Instant) {
         if self.is_finishing() {
-            let deadline = self.deadlines.entry(Timer::Phase);
-            deadline.or_insert(now + LINGER);
+            self.deadlines[Timer::Phase].get_or_insert(now + LINGER);
         }
     }
 
@@ -173,13 +175,13 @@ impl Core {
         tracing::debug!(session = self.session, %error, "write to the connection failed");
         self.out.clear();
         self.replies.clear();
-        self.deadlines.remove(&Timer::Write);
+        self.deadlines[Timer::Write] = None;
         if self.is_over() {
             self.connection_failed(error);
             return;
         }
         self.phase = Phase::WriteFailed(SessionError::io(error));
-        self.deadlines.insert(Timer::Phase, now + LINGER);
+        self.deadlines[Timer::Phase] = Some(now + LINGER);
         self.wake_all();
     }
 
@@ -240,7 +242,7 @@ impl Core {
         });
         self.replies.clear();
         self.clear_streams();
-        self.deadlines.clear();
+        self.deadlines = Deadlines::default();
     }
 
     /// Removes all wire ids and wakes all tasks. Entries stay for handles that still have bytes to read.
@@ -255,7 +257,9 @@ impl Core {
         self.scheduler.clear();
         self.lingering.clear();
         // Only the write timeout bounds the sending of queued frames.
-        self.deadlines.retain(|timer, _| *timer == Timer::Write);
+        let write = self.deadlines[Timer::Write];
+        self.deadlines = Deadlines::default();
+        self.deadlines[Timer::Write] = write;
         self.wake_all();
     }
 

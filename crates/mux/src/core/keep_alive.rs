@@ -32,13 +32,13 @@ impl Core {
     /// Waits for the interval before the next ping.
     pub(super) fn arm_keep_alive(&mut self, now: Instant) {
         if let Some(interval) = self.config.keep_alive {
-            self.deadlines.insert(Timer::KeepAlive, now + interval);
+            self.deadlines[Timer::KeepAlive] = Some(now + interval);
         }
     }
 
     /// Any byte of the peer counts as its response, which may be queued behind much data.
     pub(super) fn heard(&mut self, now: Instant) {
-        if self.deadlines.remove(&Timer::Pong).is_some() {
+        if self.deadlines[Timer::Pong].take().is_some() {
             self.arm_keep_alive(now);
         }
     }
@@ -49,8 +49,8 @@ impl Core {
         self.pings.value = value.wrapping_add(1);
         self.pings.outstanding = Some((value, now));
         let dead_at = now + self.config.keep_alive_timeout;
-        self.deadlines.entry(Timer::Pong).or_insert(dead_at);
-        self.deadlines.remove(&Timer::KeepAlive);
+        self.deadlines[Timer::Pong].get_or_insert(dead_at);
+        self.deadlines[Timer::KeepAlive] = None;
         self.push_frame(Header::ping(Flags::SYN, value));
         value
     }

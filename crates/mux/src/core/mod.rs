@@ -17,7 +17,7 @@ mod writing;
 mod tests;
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::VecDeque,
     time::{Duration, Instant},
 };
 
@@ -29,7 +29,7 @@ pub(crate) use self::{
     scheduler::ROUND_FRAMES,
     writing::{FLUSH_AT, OVERSHOOT},
 };
-use self::{ending::Phase, keep_alive::Pings, scheduler::Scheduler, timing::Timer};
+use self::{ending::Phase, keep_alive::Pings, scheduler::Scheduler, timing::Deadlines};
 use crate::{
     config::{Config, INITIAL_WINDOW, Role},
     frame::{Decoder, HEADER_LEN},
@@ -120,7 +120,7 @@ pub(crate) struct Core {
     scheduler: Scheduler,
     events: VecDeque<Event>,
     phase: Phase,
-    deadlines: BTreeMap<Timer, Instant>,
+    deadlines: Deadlines,
     /// The latest time of an input.
     now: Instant,
     /// GoAway(0) was sent: the peer's new streams are refused.
@@ -159,7 +159,7 @@ impl Core {
             scheduler: Scheduler::default(),
             events: VecDeque::new(),
             phase: Phase::Running,
-            deadlines: BTreeMap::new(),
+            deadlines: Deadlines::default(),
             now,
             local_go_away: false,
             remote_go_away: false,

@@ -211,7 +211,7 @@ impl Core {
             self.push_handshake(key);
         }
         self.has_syn_due = false;
-        self.deadlines.remove(&Timer::Ack);
+        self.deadlines[Timer::Ack] = None;
         while self.has_space() {
             let Some(reply) = self.replies.pop_front() else {
                 break;
@@ -234,13 +234,12 @@ impl Core {
 
     /// The connection takes nothing at the moment.
     pub(crate) fn stalled(&mut self, now: Instant) {
-        let deadline = self.deadlines.entry(Timer::Write);
-        deadline.or_insert(now + self.config.write_timeout);
+        self.deadlines[Timer::Write].get_or_insert(now + self.config.write_timeout);
     }
 
     /// The connection took bytes.
     pub(crate) fn progressed(&mut self) {
-        self.deadlines.remove(&Timer::Write);
+        self.deadlines[Timer::Write] = None;
     }
 }
 

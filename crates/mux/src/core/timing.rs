@@ -1,7 +1,7 @@
 //! The deadlines of a session.
 
 use std::{
-    collections::BTreeMap,
+    ops::{Index, IndexMut},
     time::{Duration, Instant},
 };
 
@@ -19,7 +19,7 @@ use crate::{
 const HALF_CLOSED_PERIODS: u8 = 4;
 
 /// The purpose of a deadline. Deadlines that are due at the same time elapse in this order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug)]
 pub(super) enum Timer {
     /// Blocks that hold bytes which were read are zeroized.
     Zeroize,
@@ -39,23 +39,52 @@ pub(super) enum Timer {
     Pong,
 }
 
+impl Timer {
+    /// All timers, in the order in which they are declared.
+    const ALL: [Self; 8] = [
+        Self::Zeroize,
+        Self::Phase,
+        Self::Write,
+        Self::Ack,
+        Self::HalfClosed,
+        Self::Linger,
+        Self::KeepAlive,
+        Self::Pong,
+    ];
+}
+
+/// The deadline of each timer that is armed.
+#[derive(Debug, Default)]
+pub(super) struct Deadlines([Option<Instant>; Timer::ALL.len()]);
+
+impl Index<Timer> for Deadlines {
+    type Output = Option<Instant>;
+
+    fn index(&self, timer: Timer) -> &Option<Instant> {
+        &self.0[timer as usize]
+    }
+}
+
+impl IndexMut<Timer> for Deadlines {
+    fn index_mut(&mut self, timer: Timer) -> &mut Option<Instant> {
+        &mut self.0[timer as usize]
+    }
+}
+
 impl Core {
     /// The latest time for the next call of [`handle_timeout`](Self::handle_timeout).
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.deadlines.values().min().copied()
+        self.deadlines.0.iter().flatten().min().copied()
     }
 
     /// Sets the time and handles the deadlines that have passed.
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
         self.now = now;
         self.check_invariants();
-        let due = |deadlines: &BTreeMap<Timer, Instant>| {
-            let (timer, at) = deadlines.iter().find(|(_, at)| **at <= now)?;
-            Some((*timer, *at))
-        };
-        while let Some((timer, at)) = due(&self.deadlines) {
-            self.deadlines.remove(&timer);
-            self.elapsed(timer, at, now);
+        for timer in Timer::ALL {
+            if let Some(at) = self.deadlines[timer].take_if(|at| *at <= now) {
+                self.elapsed(timer, at, now);
+            }
         }
     }
 
@@ -66,7 +95,7 @@ impl Core {
             Timer::Write => {
                 let timeout = self.config.write_timeout;
                 if !self.is_finishing() && self.is_excused(timeout, at, now) {
-                    self.deadlines.insert(timer, now + timeout);
+                    self.deadlines[timer] = Some(now + timeout);
                 } else {
                     self.end(Err(SessionError::WriteTimeout(timeout)));
                 }
@@ -81,7 +110,7 @@ impl Core {
             Timer::Pong => {
                 let timeout = self.config.keep_alive_timeout;
                 if self.is_excused(timeout, at, now) {
-                    self.deadlines.insert(timer, now + timeout);
+                    self.deadlines[timer] = Some(now + timeout);
                 } else {
                     self.fail(now, SessionError::KeepAliveTimeout(timeout));
                 }
@@ -113,7 +142,7 @@ impl Core {
     pub(super) fn linger_before_reset(&mut self, key: Key, now: impl FnOnce() -> Instant) {
         let at = now() + LINGER;
         self.lingering.push_back((at, key));
-        self.deadlines.entry(Timer::Linger).or_insert(at);
+        self.deadlines[Timer::Linger].get_or_insert(at);
     }
 
     fn reset_lingering(&mut self, now: Instant) {
@@ -122,16 +151,13 @@ impl Core {
                 self.reset_stream(key, ResetBy::Local);
             }
         }
-        if let Some((at, _)) = self.lingering.front() {
-            self.deadlines.insert(Timer::Linger, *at);
-        }
+        self.deadlines[Timer::Linger] = self.lingering.front().map(|(at, _)| *at);
     }
 
     /// Starts the timeout of a stream that was dropped here and not finished by the peer.
     pub(super) fn arm_half_closed_timeout(&mut self, now: impl FnOnce() -> Instant) {
         let interval = self.config.close_timeout / u32::from(HALF_CLOSED_PERIODS);
-        let deadline = self.deadlines.entry(Timer::HalfClosed);
-        deadline.or_insert_with(|| now() + interval);
+        self.deadlines[Timer::HalfClosed].get_or_insert_with(|| now() + interval);
     }
 
     /// Resets the streams that were dropped long ago and that the peer has not finished.

@@ -188,7 +188,7 @@ impl Core {
         Queue {
             len: self.out.len(),
             limit: self.config.send_queue,
-            is_blocked: self.deadlines.contains_key(&Timer::Write),
+            is_blocked: self.deadlines[Timer::Write].is_some(),
         }
     }
 

@@ -57,11 +57,9 @@ impl Driver {
         }
     }
 
-    /// Arms the timer for the session's next deadline. A timer that is early stays as it is: an
+    /// Arms the timer for a deadline. A timer that is early stays as it is: an
     /// idle wake-up is cheaper than moving it for every frame.
     fn arm(&mut self, deadline: Option<Instant>) {
-        // One that has elapsed would make each poll look due.
-        self.timer.take_if(|timer| timer.is_elapsed());
         let Some(deadline) = deadline.map(tokio::time::Instant::from_std) else {
             return;
         };
@@ -98,7 +96,11 @@ impl Future for Driver {
         let is_due = this.timer.as_ref().is_some_and(|timer| timer.is_elapsed());
         match this.shared.with(|state| state.poll(is_due)) {
             poll::Progress::Over(outcome) => return Poll::Ready(outcome),
-            poll::Progress::Wait { deadline } => this.arm(deadline),
+            poll::Progress::Wait { deadline } => {
+                // A timer that has elapsed would make each poll look due.
+                this.timer.take_if(|_| is_due);
+                this.arm(deadline);
+            }
             poll::Progress::Again => cx.waker().wake_by_ref(),
             poll::Progress::Later => defer(cx),
         }

@@ -30,10 +30,13 @@ impl State {
     /// Makes all progress that is possible now.
     pub(super) fn poll(&mut self, is_due: bool) -> Progress {
         self.is_driver_woken = true;
-        let progress = self.advance(is_due);
-        if let Progress::Wait { deadline } = progress {
+        let mut progress = self.advance(is_due);
+        if let Progress::Wait { deadline } = &mut progress {
             self.is_driver_woken = false;
-            self.armed_until = deadline;
+            // A timer that is early stays until it has elapsed.
+            let early = self.armed_until.filter(|_| !is_due);
+            *deadline = early.into_iter().chain(*deadline).min();
+            self.armed_until = *deadline;
         }
         progress
     }

@@ -74,7 +74,13 @@ impl Shared {
         if !state.wake_ups.is_empty() {
             let wake_ups = std::mem::take(&mut state.wake_ups);
             drop(state);
-            wake_ups.into_iter().for_each(WakeUp::wake);
+            for wake_up in wake_ups {
+                match wake_up {
+                    WakeUp::Task(waker) => waker.wake(),
+                    WakeUp::All(notify) => notify.notify_waiters(),
+                    WakeUp::Driver => self.driver.0.wake(),
+                }
+            }
         }
         result
     }
@@ -174,10 +180,11 @@ impl State {
         {
             self.wake_ups.push(WakeUp::All(Arc::clone(closed)));
         }
-        let task = waits.tasks[direction as usize].take();
-        let count = usize::from(task.is_some());
-        self.wake_ups.extend(task.map(WakeUp::Task));
-        count
+        let Some(task) = waits.tasks[direction as usize].take() else {
+            return 0;
+        };
+        self.wake_ups.push(WakeUp::Task(task));
+        1
     }
 
     /// Wakes the driver if there is work for it.
@@ -205,8 +212,7 @@ impl State {
     /// Wakes the driver, after the tasks that are ready now.
     fn wake_driver(&mut self) {
         if !std::mem::replace(&mut self.is_driver_woken, true) {
-            let waker = self.write_side.waker.clone();
-            self.wake_ups.push(WakeUp::Task(waker));
+            self.wake_ups.push(WakeUp::Driver);
         }
     }
 

@@ -36,15 +36,7 @@ impl Wake for DriverWaker {
 pub(super) enum WakeUp {
     Task(Waker),
     All(Arc<Notify>),
-}
-
-impl WakeUp {
-    pub(super) fn wake(self) {
-        match self {
-            Self::Task(waker) => waker.wake(),
-            Self::All(notify) => notify.notify_waiters(),
-        }
-    }
+    Driver,
 }
 
 /// The notifications of a session. Any number of tasks may wait for each.

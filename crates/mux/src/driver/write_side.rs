@@ -40,7 +40,7 @@ enum State {
 pub(super) struct WriteSide {
     io: Option<Box<dyn Connection>>,
     /// Wakes the driver. All tasks poll the connection with it, because a connection keeps one waker for each direction.
-    pub(super) waker: Waker,
+    waker: Waker,
     state: State,
     /// The connection may be buffering written bytes.
     needs_flush: bool,
@@ -205,7 +205,7 @@ impl WriteSide {
 
     /// Reads into a block and returns the number of bytes; 0 at the end of the connection.
     pub(super) fn poll_read(&mut self, block: &mut Block) -> Poll<io::Result<usize>> {
-        if block.unique().is_none() {
+        if block.is_shared() {
             // Blocks of the free list are not shared. A read into an empty buffer would look like the end.
             debug_assert!(false, "a free block was in use");
             *block = Block::new(block.len());

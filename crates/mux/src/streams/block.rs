@@ -58,7 +58,9 @@ impl Block {
     /// Overwrites the written bytes, unless a stream still has some of them.
     pub(crate) fn zeroize(&mut self) {
         let used = self.used;
-        if let Some(bytes) = self.unique() {
+        if used > 0
+            && let Some(bytes) = self.unique()
+        {
             zeroize(&mut bytes[..used]);
             self.used = 0;
         }
