@@ -201,7 +201,7 @@ fn interleavings_of_opening_and_the_poll_that_brings_an_acknowledgement() {
 /// Polls the driver whenever it is woken, until `is_done`.
 async fn drive(shared: &Shared, is_done: &AtomicBool) {
     poll_fn(|cx| {
-        shared.driver.0.register(cx.waker());
+        shared.driver.task.register(cx.waker());
         match shared.with(|state| state.poll(false)) {
             Progress::Over(_) => panic!("the session has not ended"),
             Progress::Wait { .. } => {}

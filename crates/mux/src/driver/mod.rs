@@ -91,7 +91,7 @@ impl Future for Driver {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
         // Before the driver looks for work, so that none is missed.
-        this.shared.driver.0.register(cx.waker());
+        this.shared.driver.task.register(cx.waker());
         // Reading the clock costs more than most polls; the timer knows whether a deadline has passed.
         let is_due = this.timer.as_ref().is_some_and(|timer| timer.is_elapsed());
         match this.shared.with(|state| state.poll(is_due)) {

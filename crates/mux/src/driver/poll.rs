@@ -96,6 +96,9 @@ impl State {
     /// empty.
     fn read(&mut self) -> (bool, bool) {
         let (mut total, mut woken) = (0, 0);
+        if !self.write_side.is_readable() {
+            return (false, true);
+        }
         for _ in 0..MAX_READS {
             if total >= READ_BUDGET || self.core.has_ended() {
                 break;

@@ -78,7 +78,7 @@ impl Shared {
                 match wake_up {
                     WakeUp::Task(waker) => waker.wake(),
                     WakeUp::All(notify) => notify.notify_waiters(),
-                    WakeUp::Driver => self.driver.0.wake(),
+                    WakeUp::Driver => self.driver.task.wake(),
                 }
             }
         }

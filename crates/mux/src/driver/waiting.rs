@@ -4,7 +4,10 @@
 use std::{
     future::Future,
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll, Wake, Waker, ready},
 };
 
@@ -16,18 +19,22 @@ use tokio::{
 
 use super::shared::{Shared, State};
 
-/// The waker of the driver for the connection and streams: the same for the whole session, also if the driver moves to
-/// another task.
+/// The waker of the driver: the same for the whole session, also if the driver moves to another task.
 #[derive(Debug, Default)]
-pub(super) struct DriverWaker(pub(super) AtomicWaker);
+pub(super) struct DriverWaker {
+    pub(super) task: AtomicWaker,
+    /// The connection or the timer has woken the driver.
+    pub(super) is_ready: AtomicBool,
+}
 
 impl Wake for DriverWaker {
     fn wake(self: Arc<Self>) {
-        self.0.wake();
+        self.wake_by_ref();
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.0.wake();
+        self.is_ready.store(true, Ordering::Release);
+        self.task.wake();
     }
 }
 

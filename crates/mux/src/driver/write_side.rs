@@ -4,7 +4,7 @@ use std::{
     future::{Future, poll_fn},
     io::{self, IoSlice},
     pin::{Pin, pin},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     task::{Context, Poll, Waker, ready},
 };
 
@@ -41,6 +41,9 @@ pub(super) struct WriteSide {
     io: Option<Box<dyn Connection>>,
     /// Wakes the driver. All tasks poll the connection with it, because a connection keeps one waker for each direction.
     waker: Waker,
+    driver: Arc<DriverWaker>,
+    /// The last read did not find the connection empty.
+    may_read: bool,
     state: State,
     /// The connection may be buffering written bytes.
     needs_flush: bool,
@@ -50,7 +53,9 @@ impl WriteSide {
     pub(super) fn new(io: Box<dyn Connection>, driver: Arc<DriverWaker>) -> Self {
         Self {
             io: Some(io),
-            waker: Waker::from(driver),
+            waker: Waker::from(Arc::clone(&driver)),
+            driver,
+            may_read: true,
             state: State::Idle,
             needs_flush: false,
         }
@@ -203,6 +208,12 @@ impl WriteSide {
         result
     }
 
+    /// Whether a read may find bytes: the connection has woken the driver since it was empty.
+    pub(super) fn is_readable(&mut self) -> bool {
+        self.may_read |= self.driver.is_ready.swap(false, Ordering::Acquire);
+        self.may_read
+    }
+
     /// Reads into a block and returns the number of bytes; 0 at the end of the connection.
     pub(super) fn poll_read(&mut self, block: &mut Block) -> Poll<io::Result<usize>> {
         if block.is_shared() {
@@ -212,6 +223,7 @@ impl WriteSide {
         }
         let mut buffer = ReadBuf::new(block.unique().unwrap_or_default());
         let read = self.poll_io(|io, cx| io.poll_read(cx, &mut buffer));
+        self.may_read = read.is_ready();
         read.map_ok(|()| buffer.filled().len())
     }
 
