@@ -132,7 +132,8 @@ impl Core {
 
     /// Drops the unread bytes of a stream.
     pub(super) fn drop_unread(&mut self, key: Key) {
-        let Some(entry) = self.store.get_mut(key) else {
+        let entry = self.store.get_mut(key);
+        let Some(entry) = entry.filter(|entry| !entry.recv.is_empty()) else {
             return;
         };
         let recv = std::mem::take(&mut entry.recv);

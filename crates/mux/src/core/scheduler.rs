@@ -335,7 +335,8 @@ impl Scheduler {
         }
     }
 
-    fn is_empty(&self) -> bool {
+    /// Whether no stream waits.
+    pub(super) fn is_empty(&self) -> bool {
         self.new.is_empty() && self.old.is_empty()
     }
 

@@ -172,6 +172,9 @@ impl Core {
 
     /// Grants writes to waiting streams while the queue has space, and wakes them.
     pub(crate) fn grant_writers(&mut self) {
+        if self.scheduler.is_empty() {
+            return;
+        }
         let queue = self.queue();
         while let Some(key) = self.scheduler.grant(&mut self.store, queue) {
             self.events.push_back(Event::Writable(key));
