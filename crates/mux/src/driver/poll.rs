@@ -34,8 +34,9 @@ impl State {
         if let Progress::Wait { deadline } = &mut progress {
             self.is_driver_woken = false;
             // A timer that is early stays until it has elapsed.
-            let early = self.armed_until.filter(|_| !is_due);
-            *deadline = early.into_iter().chain(*deadline).min();
+            if let Some(early) = self.armed_until.filter(|_| !is_due) {
+                *deadline = Some(deadline.map_or(early, |deadline| deadline.min(early)));
+            }
             self.armed_until = *deadline;
         }
         progress

@@ -42,7 +42,7 @@ impl Shared {
         static SESSIONS: AtomicU64 = AtomicU64::new(1);
         let session = SESSIONS.fetch_add(1, Ordering::Relaxed);
         tracing::debug!(session, ?role, "session started");
-        let (waits, driver) = (Waits::default(), Arc::<DriverWaker>::default());
+        let driver = Arc::<DriverWaker>::default();
         let state = State {
             core: Core::new(session, role, config, now()),
             write_side: WriteSide::new(io, Arc::clone(&driver)),
@@ -52,12 +52,11 @@ impl Shared {
             armed_until: None,
             streams: Vec::new(),
             flushing: Vec::new(),
-            waits: waits.clone(),
             wake_ups: SmallVec::new(),
         };
         Arc::new(Self {
             state: Mutex::new(state),
-            waits,
+            waits: Waits::default(),
             driver,
         })
     }
@@ -76,9 +75,10 @@ impl Shared {
             drop(state);
             for wake_up in wake_ups {
                 match wake_up {
-                    WakeUp::Task(waker) => waker.wake(),
-                    WakeUp::All(notify) => notify.notify_waiters(),
                     WakeUp::Driver => self.driver.task.wake(),
+                    WakeUp::Task(waker) => waker.wake(),
+                    WakeUp::Session(notify) => notify(&self.waits).notify_waiters(),
+                    WakeUp::Stream(notify) => notify.notify_waiters(),
                 }
             }
         }
@@ -136,7 +136,6 @@ pub(crate) struct State {
     streams: Vec<StreamWaits>,
     /// The streams whose writers wait until the connection has taken all written bytes.
     pub(super) flushing: Vec<Key>,
-    waits: Waits,
     /// The tasks to be woken when the lock is released.
     wake_ups: SmallVec<[WakeUp; 4]>,
 }
@@ -166,9 +165,8 @@ impl State {
         tasks + acceptable
     }
 
-    fn wake_all(&mut self, notify: impl FnOnce(&Waits) -> &Arc<Notify>) {
-        let notify = Arc::clone(notify(&self.waits));
-        self.wake_ups.push(WakeUp::All(notify));
+    fn wake_all(&mut self, notify: fn(&Waits) -> &Arc<Notify>) {
+        self.wake_ups.push(WakeUp::Session(notify));
     }
 
     /// Wakes the task that reads or writes a stream, and those that wait for its end if it has ended. Returns the number
@@ -178,7 +176,7 @@ impl State {
         if let Some(closed) = &waits.closed
             && self.core.poll_stream_closed(key).is_ready()
         {
-            self.wake_ups.push(WakeUp::All(Arc::clone(closed)));
+            self.wake_ups.push(WakeUp::Stream(Arc::clone(closed)));
         }
         let Some(task) = waits.tasks[direction as usize].take() else {
             return 0;

@@ -41,13 +41,16 @@ impl Wake for DriverWaker {
 /// Tasks to be woken when the lock is released.
 #[derive(Debug)]
 pub(super) enum WakeUp {
-    Task(Waker),
-    All(Arc<Notify>),
     Driver,
+    Task(Waker),
+    /// All that wait for a notification of the session.
+    Session(fn(&Waits) -> &Arc<Notify>),
+    /// All that wait for the end of a stream.
+    Stream(Arc<Notify>),
 }
 
 /// The notifications of a session. Any number of tasks may wait for each.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Waits {
     /// A stream of the peer waits to be accepted, or accepting has ended.
     pub(crate) accept: Arc<Notify>,

@@ -3,6 +3,7 @@
 use std::{collections::VecDeque, fmt};
 
 use super::Block;
+use crate::zeroize::zeroize;
 
 /// The smallest and the largest allocation for arrived bytes.
 const MIN_CHUNK: usize = 64;
@@ -11,29 +12,40 @@ const MAX_CHUNK: usize = 32 * 1024;
 /// From this size on a payload may stay in the block that the connection was read into.
 pub(crate) const MIN_ZERO_COPY: usize = 4 * 1024;
 
-/// Unread bytes of a stream: `block[start..end]`.
+/// Unread bytes of a stream: `memory[start..end]`.
 struct Chunk {
-    block: Block,
+    memory: Memory,
     start: usize,
     end: usize,
-    /// The bytes are a copy, and more may be appended. Otherwise the block is one that the connection was read into.
-    is_copy: bool,
+}
+
+enum Memory {
+    /// A copy, to which more may be appended.
+    Copy(Copied),
+    /// A block that the connection was read into.
+    Block(Block),
+}
+
+/// A copy of bytes that arrived. It is zeroized when it is dropped.
+struct Copied(Vec<u8>);
+
+impl Drop for Copied {
+    fn drop(&mut self) {
+        zeroize(&mut self.0);
+    }
 }
 
 impl Chunk {
     fn unread(&self) -> &[u8] {
-        &self.block.bytes()[self.start..self.end]
+        let bytes = match &self.memory {
+            Memory::Copy(Copied(bytes)) => bytes,
+            Memory::Block(block) => block.bytes(),
+        };
+        &bytes[self.start..self.end]
     }
 
-    /// Copies as much as fits and returns the rest.
-    fn fill<'a>(&mut self, arrived: &'a [u8]) -> &'a [u8] {
-        let memory = self.block.unique().unwrap_or_default();
-        let count = arrived.len().min(memory.len() - self.end);
-        let (fitting, rest) = arrived.split_at(count);
-        memory[self.end..self.end + count].copy_from_slice(fitting);
-        self.end += count;
-        self.block.mark_used(self.end);
-        rest
+    fn is_copy(&self) -> bool {
+        matches!(self.memory, Memory::Copy(_))
     }
 }
 
@@ -64,19 +76,23 @@ impl RecvQueue {
         self.len += bytes.len();
         let last = self.tail.back_mut().or(self.head.as_mut());
         let mut size = MIN_CHUNK;
-        if let Some(copies) = last.filter(|chunk| chunk.is_copy) {
-            bytes = copies.fill(bytes);
-            size = 2 * copies.block.len();
+        if let Some(chunk) = last
+            && let Memory::Copy(Copied(copy)) = &mut chunk.memory
+        {
+            size = 2 * copy.capacity();
+            let fitting = bytes.split_off(..bytes.len().min(copy.capacity() - copy.len()));
+            copy.extend_from_slice(fitting.unwrap_or_default());
+            chunk.end = copy.len();
         }
         while !bytes.is_empty() {
-            let mut chunk = Chunk {
-                block: Block::new(bytes.len().max(size).min(MAX_CHUNK)),
+            let mut copy = Vec::with_capacity(bytes.len().max(size).min(MAX_CHUNK));
+            let fitting = bytes.split_off(..bytes.len().min(copy.capacity()));
+            copy.extend_from_slice(fitting.unwrap_or_default());
+            self.append(Chunk {
                 start: 0,
-                end: 0,
-                is_copy: true,
-            };
-            bytes = chunk.fill(bytes);
-            self.append(chunk);
+                end: copy.len(),
+                memory: Memory::Copy(Copied(copy)),
+            });
         }
     }
 
@@ -84,10 +100,9 @@ impl RecvQueue {
     pub(crate) fn push_slice(&mut self, block: &Block, start: usize, end: usize) {
         self.len += end - start;
         self.append(Chunk {
-            block: block.clone(),
+            memory: Memory::Block(block.clone()),
             start,
             end,
-            is_copy: false,
         });
     }
 
@@ -117,12 +132,15 @@ impl RecvQueue {
         if self.tail.is_empty() && self.tail.capacity() > 0 {
             self.tail = VecDeque::new();
         }
-        (!read.is_copy).then_some(read.block)
+        match read.memory {
+            Memory::Copy(_) => None,
+            Memory::Block(block) => Some(block),
+        }
     }
 
     /// The number of chunks that are slices of a block.
     pub(crate) fn slices(&self) -> usize {
-        self.chunks().filter(|chunk| !chunk.is_copy).count()
+        self.chunks().filter(|chunk| !chunk.is_copy()).count()
     }
 
     fn chunks(&self) -> impl Iterator<Item = &Chunk> {
@@ -132,8 +150,11 @@ impl RecvQueue {
     /// The memory of the chunks in bytes.
     #[cfg(any(test, fuzzing))]
     pub(crate) fn capacity(&self) -> usize {
-        let copies = self.chunks().filter(|chunk| chunk.is_copy);
-        let own: usize = copies.map(|chunk| chunk.block.len()).sum();
+        let copies = self.chunks().map(|chunk| match &chunk.memory {
+            Memory::Copy(Copied(copy)) => copy.capacity(),
+            Memory::Block(_) => 0,
+        });
+        let own: usize = copies.sum();
         own + self.tail.capacity() * size_of::<Chunk>()
     }
 }
