@@ -21,6 +21,7 @@ impl Core {
 
     /// Takes the next stream that the peer has opened, or is pending. Its acknowledgement is sent with the
     /// next frame of the session, or after 5 ms.
+    #[inline]
     pub(crate) fn accept(
         &mut self,
         now: impl FnOnce() -> Instant,

@@ -54,6 +54,7 @@ impl Buffers {
 
 impl Core {
     /// A block to read into. The caller returns it with [`give_back`](Self::give_back).
+    #[inline]
     pub(crate) fn take_block(&mut self) -> Block {
         let Buffers { size, free, .. } = &mut self.buffers;
         *size = MIN_BLOCK.max(*size);

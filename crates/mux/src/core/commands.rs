@@ -73,6 +73,7 @@ impl Core {
     }
 
     /// Reads from a stream with a function that copies bytes and returns the number of bytes that it copied.
+    #[inline]
     pub(crate) fn read(&mut self, key: Key, mut copy: impl FnMut(&[u8]) -> usize) -> Read {
         let mut total = 0;
         loop {

@@ -14,6 +14,7 @@ impl Core {
     /// Decodes the first `filled` bytes of a block. Frames may be cut anywhere; bytes after the session's end are dropped.
     ///
     /// The session fails if the peer violates the protocol.
+    #[inline]
     pub(crate) fn receive(&mut self, now: Instant, block: &mut Block, filled: usize) {
         block.mark_used(filled);
         let block = &*block;

@@ -85,6 +85,7 @@ pub(super) struct Scheduler {
 
 impl Scheduler {
     /// Returns how much of a write of `wanted` bytes the stream may send now; `None` if it waits for a grant.
+    #[inline]
     pub(super) fn admit(
         &mut self,
         key: Key,
@@ -161,6 +162,7 @@ impl Scheduler {
     }
 
     /// The stream sends `length` bytes of the admitted write of `wanted` bytes.
+    #[inline]
     pub(super) fn sent(&mut self, key: Key, flow: &mut Flow, length: u32, wanted: usize) {
         flow.is_charged = flow.granted > 0 || flow.is_sparse;
         if flow.granted > 0 {

@@ -215,6 +215,7 @@ impl WriteSide {
     }
 
     /// Reads into a block and returns the number of bytes; 0 at the end of the connection.
+    #[inline]
     pub(super) fn poll_read(&mut self, block: &mut Block) -> Poll<io::Result<usize>> {
         if block.is_shared() {
             // Blocks of the free list are not shared. A read into an empty buffer would look like the end.

@@ -39,6 +39,7 @@ impl Decoder {
     /// # Errors
     ///
     /// Returns [`ProtocolError`] if the header is invalid; the stream cannot be decoded any further.
+    #[inline]
     pub(crate) fn next<'a>(
         &mut self,
         input: &mut &'a [u8],

@@ -72,6 +72,7 @@ impl RecvQueue {
     }
 
     /// Appends a copy of bytes.
+    #[inline]
     pub(crate) fn push(&mut self, mut bytes: &[u8]) {
         self.len += bytes.len();
         let last = self.tail.back_mut().or(self.head.as_mut());
