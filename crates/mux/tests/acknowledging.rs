@@ -68,8 +68,8 @@ fn compute(duration: Duration) {
 /// The work of a server for each request, after reading it.
 type Work = Arc<dyn Fn(&Stream) + Send + Sync>;
 
-/// A server that responds to every request after its work.
-fn serve(work: Work) -> (Sender, Acks, support::End) {
+/// A server and its peer.
+fn server() -> (Sender, Acks, support::End) {
     let (near, far) = tokio::io::duplex(1 << 20);
     let acks = Acks::default();
     let server = end(
@@ -77,6 +77,12 @@ fn serve(work: Work) -> (Sender, Acks, support::End) {
         Role::Server,
         Config::new().keep_alive(None),
     );
+    (Sender(Arc::new(Mutex::new(near))), acks, server)
+}
+
+/// A server that responds to every request after its work.
+fn serve(work: Work) -> (Sender, Acks, support::End) {
+    let (peer, acks, server) = server();
     let mut listener = Listener::new(server.session.clone());
     tokio::spawn(async move {
         while let Some(Ok(mut stream)) = listener.next().await {
@@ -90,7 +96,7 @@ fn serve(work: Work) -> (Sender, Acks, support::End) {
             });
         }
     });
-    (Sender(Arc::new(Mutex::new(near))), acks, server)
+    (peer, acks, server)
 }
 
 async fn all_of(acks: &Acks, count: usize) -> Vec<(u32, Instant)> {
@@ -146,15 +152,34 @@ async fn m01_streams_that_arrive_while_handlers_compute_are_acknowledged_behind_
 }
 
 #[tokio::test(start_paused = true)]
+async fn m01_a_timer_for_an_earlier_acknowledgement_delays_none() {
+    let (peer, acks, server) = server();
+    let start = Instant::now();
+    let mut streams = Vec::new();
+    for (id, millis) in [(1, 1), (3, 2)] {
+        peer.send_requests([id]);
+        let accepting = bounded("the accept", server.session.accept());
+        let mut stream = accepting.await.unwrap().unwrap();
+        tokio::time::sleep(Duration::from_millis(millis)).await;
+        if id == 1 {
+            // The acknowledgement is sent with it, and the timer stays.
+            stream.write_all(b"response").await.unwrap();
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        streams.push(stream);
+    }
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    let acks = acks.lock().unwrap();
+    let waited: Vec<_> = acks
+        .iter()
+        .map(|(_, at)| (*at - start).as_millis())
+        .collect();
+    assert_eq!(waited, [1, 8]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn m01_streams_that_are_not_accepted_are_not_acknowledged() {
-    let (near, far) = tokio::io::duplex(1 << 20);
-    let acks = Acks::default();
-    let server = end(
-        noting(far, &acks),
-        Role::Server,
-        Config::new().keep_alive(None),
-    );
-    let peer = Sender(Arc::new(Mutex::new(near)));
+    let (peer, acks, server) = server();
     // A task has waited for a stream and was cancelled.
     tokio::select! {
         biased;

@@ -384,6 +384,22 @@ mod tests {
     }
 
     #[test]
+    fn a_connection_is_read_again_after_it_has_woken_the_driver() {
+        let connection = Box::new(Taking {
+            results: Results::default(),
+            taken: Arc::default(),
+        });
+        let driver = Arc::<DriverWaker>::default();
+        let mut write_side = WriteSide::new(connection, Arc::clone(&driver));
+        for _ in 0..3 {
+            assert!(write_side.is_readable());
+            assert!(write_side.poll_read(&mut Block::new(64)).is_pending());
+            assert!(!write_side.is_readable());
+            Waker::from(Arc::clone(&driver)).wake();
+        }
+    }
+
+    #[test]
     fn a_connection_that_fails_has_taken_nothing() {
         for failure in [Ok(0), Err(io::ErrorKind::BrokenPipe.into())] {
             assert!(write(&[7; 65_536], [Poll::Ready(failure)]).written.is_err());

@@ -149,8 +149,7 @@ fn m18_late_frames_for_a_removed_stream_are_dropped() {
 fn m21_a_dropped_stream_is_counted_until_the_peer_has_finished_it() {
     let mut peer = Scripted::new(Config::default());
     let key = peer.opened(1);
-    let now = peer.now();
-    peer.core().handle_dropped(key, || now);
+    peer.drop_handle(key);
     assert_eq!(
         peer.headers(),
         [Header::window_update(1, Flags::ACK.with(Flags::FIN), 0)]
@@ -165,8 +164,7 @@ fn m21_a_fin_on_data_removes_a_dropped_stream_too() {
     for length in [0, 5] {
         let mut peer = Scripted::new(Config::default());
         let key = peer.opened(1);
-        let now = peer.now();
-        peer.core().handle_dropped(key, || now);
+        peer.drop_handle(key);
         peer.send(Header::data(1, Flags::FIN, length));
         assert_eq!(peer.side().open_streams(), usize::from(length > 0));
         peer.send_bytes(&vec![7; length as usize]);
@@ -182,8 +180,7 @@ fn m21_a_dropped_stream_that_the_peer_never_finishes_is_reset_in_the_end() {
         .keep_alive(None);
     let mut peer = Scripted::new(config);
     let key = peer.opened(1);
-    let now = peer.now();
-    peer.core().handle_dropped(key, || now);
+    peer.drop_handle(key);
     peer.received();
     let mut waited = 0;
     while peer.side().open_streams() == 1 {
@@ -203,8 +200,7 @@ fn m21_a_stream_dropped_within_a_period_has_its_whole_timeout() {
     let mut peer = Scripted::new(config);
     let keys = [peer.opened(1), peer.opened(3)];
     for key in keys {
-        let now = peer.now();
-        peer.core().handle_dropped(key, || now);
+        peer.drop_handle(key);
         // The first period ends 25 seconds after the first drop, one second after the second.
         peer.wait(Duration::from_secs(24));
     }
@@ -239,8 +235,7 @@ fn m21_a_half_closed_stream_in_use_is_never_reset() {
 fn a_peer_that_fills_the_window_of_a_dropped_stream_is_reset_after_a_while() {
     let mut peer = Scripted::new(Config::default());
     let key = peer.opened(1);
-    let now = peer.now();
-    peer.core().handle_dropped(key, || now);
+    peer.drop_handle(key);
     peer.received();
     // A few bytes are dropped silently: a reset could destroy the last bytes that this end sent.
     peer.send_data(1, Flags::NONE, &[0; 65_536]);
@@ -301,19 +296,17 @@ fn a_second_fin_or_syn_ends_the_session() {
     peer.opened(1);
     peer.send(Header::window_update(1, Flags::FIN, 0));
     peer.send(Header::window_update(1, Flags::FIN, 0));
-    let error = peer.outcome().unwrap_err();
     assert!(matches!(
-        error,
-        SessionError::Protocol(ProtocolError::DuplicateFin { .. })
+        peer.protocol_error(),
+        ProtocolError::DuplicateFin { .. }
     ));
 
     let mut peer = Scripted::new(Config::default());
     peer.opened(1);
     peer.send(Header::window_update(1, Flags::SYN, 0));
-    let error = peer.outcome().unwrap_err();
     assert!(matches!(
-        error,
-        SessionError::Protocol(ProtocolError::DuplicateStream { .. })
+        peer.protocol_error(),
+        ProtocolError::DuplicateStream { .. }
     ));
 }
 
@@ -439,9 +432,8 @@ fn m04_the_end_wakes_all_tasks_and_keeps_received_bytes() {
     let (bytes, end) = peer.side().read_at_most(reader, usize::MAX);
     assert_eq!(bytes, b"unread");
     assert!(matches!(end, Read::Failed(StreamError::Session(_))));
-    let now = peer.now();
-    peer.core().handle_dropped(reader, || now);
-    peer.core().handle_dropped(writer, || now);
+    peer.drop_handle(reader);
+    peer.drop_handle(writer);
     assert_eq!(peer.core().store.keys().count(), 0);
 }
 
@@ -449,8 +441,7 @@ fn m04_the_end_wakes_all_tasks_and_keeps_received_bytes() {
 fn an_end_between_frames_with_nothing_open_is_clean() {
     let mut peer = Scripted::new(Config::default());
     let key = peer.opened(1);
-    let now = peer.now();
-    peer.core().handle_dropped(key, || now);
+    peer.drop_handle(key);
     peer.core().end_of_input();
     peer.outcome().unwrap();
 
@@ -521,7 +512,7 @@ fn m16_streams_that_wait_when_the_peer_closes_are_still_accepted() {
     assert_eq!(bytes, b"one way");
     assert!(matches!(end, Read::End));
     let now = peer.now();
-    peer.core().handle_dropped(key, || now);
+    peer.drop_handle(key);
     let key = peer.accept();
     assert_eq!(key.id, 3);
     let (bytes, end) = peer.side().read_at_most(key, usize::MAX);
@@ -531,7 +522,7 @@ fn m16_streams_that_wait_when_the_peer_closes_are_still_accepted() {
         peer.side().write(key, b"result"),
         Poll::Ready(Err(StreamError::Session(_)))
     ));
-    peer.core().handle_dropped(key, || now);
+    peer.drop_handle(key);
     assert!(matches!(peer.core().accept(|| now), Poll::Ready(Err(_))));
     assert_eq!(peer.core().stats().unread_bytes, 0);
 }

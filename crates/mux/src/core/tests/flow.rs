@@ -8,6 +8,7 @@ use crate::{
     core::{Event, Read},
     error::{ProtocolError, SessionError, StreamError},
     frame::{Flags, HEADER_LEN, Header, Kind, MAX_PAYLOAD},
+    streams::Key,
 };
 
 const WINDOW: usize = INITIAL_WINDOW as usize;
@@ -76,7 +77,7 @@ fn m25_the_initial_window_is_exactly_256_kib_and_updates_come_at_half() {
 }
 
 /// A server that has given stream 1 a first credit, 400 ms ago.
-fn bulk_reader(config: Config) -> (Scripted, crate::streams::Key) {
+fn bulk_reader(config: Config) -> (Scripted, Key) {
     let mut peer = Scripted::new(config.keep_alive(None));
     let key = peer.acknowledged(1);
     peer.send_data(1, Flags::NONE, &vec![0; WINDOW / 2]);
@@ -87,7 +88,7 @@ fn bulk_reader(config: Config) -> (Scripted, crate::streams::Key) {
 }
 
 /// Sends and reads half a window and returns the credit for it.
-fn read_half(peer: &mut Scripted, key: crate::streams::Key, half: usize) -> u32 {
+fn read_half(peer: &mut Scripted, key: Key, half: usize) -> u32 {
     peer.send_data(key.id, Flags::NONE, &vec![0; half]);
     assert_eq!(peer.side().read(key).len(), half);
     let headers = peer.headers();
@@ -210,8 +211,8 @@ fn m26_a_small_call_waits_for_one_frame_of_each_bulk_stream() {
     ));
 }
 
-#[test]
-fn granted_writers_that_never_write_delay_no_other() {
+/// A pair with streams that have waited to write. The queue was sent then, and no task has written.
+fn granted_writers() -> (Pair, Vec<Key>) {
     let mut pair = Pair::new();
     let keys: Vec<_> = (0..20).map(|_| pair.client.open()).collect();
     while let Poll::Ready(written) = pair.client.write(keys[0], &[0; 2 * MAX_PAYLOAD]) {
@@ -220,9 +221,14 @@ fn granted_writers_that_never_write_delay_no_other() {
     for key in &keys[1..] {
         assert!(pair.client.write(*key, b"x").is_pending());
     }
-    // No task writes, and nothing more is sent; still all streams are granted a write.
     pair.client.core.out.clear();
     while pair.client.poll() {}
+    (pair, keys)
+}
+
+#[test]
+fn granted_writers_that_never_write_delay_no_other() {
+    let (mut pair, keys) = granted_writers();
     for key in keys {
         assert!(pair.client.happened(Event::Writable(key)));
     }
@@ -230,16 +236,7 @@ fn granted_writers_that_never_write_delay_no_other() {
 
 #[test]
 fn writers_whose_grants_have_expired_do_not_overfill_the_queue() {
-    let mut pair = Pair::new();
-    let keys: Vec<_> = (0..20).map(|_| pair.client.open()).collect();
-    while let Poll::Ready(written) = pair.client.write(keys[0], &[0; 2 * MAX_PAYLOAD]) {
-        written.unwrap();
-    }
-    for key in &keys[1..] {
-        assert!(pair.client.write(*key, b"x").is_pending());
-    }
-    pair.client.core.out.clear();
-    while pair.client.poll() {}
+    let (mut pair, keys) = granted_writers();
     // All write now, and nothing is sent.
     let mut waiting = keys;
     waiting.retain(|key| pair.client.write(*key, &[0; MAX_PAYLOAD]).is_pending());
@@ -287,14 +284,13 @@ fn m08_m12_an_overflow_ends_the_session_and_leaves_no_gap() {
     }
     peer.received();
     peer.send_data(1, Flags::NONE, &[2]);
-    let error = peer.outcome().unwrap_err();
     assert!(matches!(
-        error,
-        SessionError::Protocol(ProtocolError::WindowExceeded {
+        peer.protocol_error(),
+        ProtocolError::WindowExceeded {
             length: 1,
             window: 0,
             ..
-        })
+        }
     ));
     assert_eq!(peer.headers(), [Header::go_away(1)]);
     // Later bytes are ignored, and the reader receives all bytes before them, then the error.
@@ -318,10 +314,9 @@ fn m09_credit_beyond_the_largest_window_ends_the_session() {
     ));
     assert!(peer.core().outcome().is_none());
     peer.send(Header::window_update(1, Flags::NONE, 1));
-    let error = peer.outcome().unwrap_err();
     assert!(matches!(
-        error,
-        SessionError::Protocol(ProtocolError::WindowOverflow { .. })
+        peer.protocol_error(),
+        ProtocolError::WindowOverflow { .. }
     ));
 }
 

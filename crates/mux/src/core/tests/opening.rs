@@ -1,14 +1,12 @@
 //! Opening, acknowledging, refusing.
 
-use std::error::Error as _;
-
 use std::{task::Poll, time::Duration};
 
 use super::{pair::Pair, scripted::Scripted};
 use crate::{
     config::Config,
     core::{Event, Read},
-    error::{OpenError, ProtocolError, SessionError, StreamError},
+    error::{OpenError, ProtocolError, StreamError},
     frame::{Flags, Header},
 };
 
@@ -229,12 +227,11 @@ fn a_stream_limit_refuses_the_peer_and_is_an_error_for_the_user() {
 fn m29_two_ends_of_one_role_are_an_error() {
     let mut peer = Scripted::new(Config::default());
     peer.send(Header::window_update(2, Flags::SYN, 0));
-    let error = peer.outcome().unwrap_err();
     assert!(matches!(
-        error,
-        SessionError::Protocol(ProtocolError::WrongParity { .. })
+        peer.protocol_error(),
+        ProtocolError::WrongParity { .. }
     ));
-    let cause = error.source().unwrap().to_string();
+    let cause = peer.protocol_error().to_string();
     assert!(
         cause.contains("both ends may have the same role"),
         "{cause}"

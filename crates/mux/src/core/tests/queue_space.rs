@@ -229,9 +229,10 @@ fn sparse_writes_that_find_no_space_keep_their_order() {
     assert_eq!(order, waiting);
 }
 
-/// Two streams that write small and large pieces to a connection that accepts all, but not at once, get equal shares. The
-/// connection is known to be slow after each write, or when both have to wait.
-fn get_the_same(mut pair: Pair) {
+#[test]
+fn on_a_slow_connection_bulk_streams_get_equal_shares_in_whatever_pieces() {
+    // The connection accepts all, but not at once. It is known to be slow after each write, or when both have to wait.
+    let mut pair = many();
     let keys: Vec<_> = (0..2).map(|_| pair.client.open()).collect();
     let pieces = [vec![7; 4_096], vec![7; MAX_PAYLOAD]];
     pair.client.core.out.push(&[0; 80_000]);
@@ -255,11 +256,6 @@ fn get_the_same(mut pair: Pair) {
         }
         assert!(sent[0].abs_diff(sent[1]) <= 2 * MAX_PAYLOAD, "{sent:?}");
     }
-}
-
-#[test]
-fn on_a_slow_connection_bulk_streams_get_equal_shares_in_whatever_pieces() {
-    get_the_same(many());
 }
 
 #[test]

@@ -9,6 +9,7 @@ use super::pair::Pair;
 use crate::{
     config::Config,
     core::{Core, Event, Outcome},
+    error::{ProtocolError, SessionError},
     frame::{Decoder, Flags, Header, Item, Kind},
     streams::Key,
 };
@@ -141,6 +142,20 @@ impl Scripted {
             Some(outcome) => outcome.clone(),
             None => panic!("the session has not ended"),
         }
+    }
+
+    /// The violation of the protocol that has ended the session.
+    pub(super) fn protocol_error(&mut self) -> ProtocolError {
+        match self.outcome() {
+            Err(SessionError::Protocol(error)) => error,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The handle of a stream is dropped.
+    pub(super) fn drop_handle(&mut self, key: Key) {
+        let now = self.now();
+        self.core().handle_dropped(key, || now);
     }
 
     pub(super) fn nothing_to_accept(&mut self) -> bool {

@@ -13,6 +13,7 @@ use crate::{
     config::{Config, PeerSuspension},
     error::SessionError,
     frame::{Flags, Header},
+    streams::Key,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -126,13 +127,17 @@ fn m24_pings_are_acknowledged_with_their_value() {
     assert_eq!(peer.headers(), [Header::ping(Flags::ACK, 0xdead_beef)]);
 }
 
+/// A pair that sends no pings, and a stream of its client.
+fn pair_without_pings() -> (Pair, Key) {
+    let config = || Config::new().keep_alive(None);
+    let mut pair = Pair::with(config(), config());
+    let (near, _) = pair.stream();
+    (pair, near)
+}
+
 #[test]
 fn m23_a_stalled_connection_ends_the_session() {
-    let mut pair = Pair::with(
-        Config::new().keep_alive(None),
-        Config::new().keep_alive(None),
-    );
-    let (near, _far) = pair.stream();
+    let (mut pair, near) = pair_without_pings();
     pair.capacity = 0;
     pair.client.write_all(near, b"stuck");
     pair.advance(9 * SECOND);
@@ -147,11 +152,7 @@ fn m23_a_stalled_connection_ends_the_session() {
 
 #[test]
 fn m23_a_slow_connection_that_makes_progress_stays_open() {
-    let mut pair = Pair::with(
-        Config::new().keep_alive(None),
-        Config::new().keep_alive(None),
-    );
-    let (near, _far) = pair.stream();
+    let (mut pair, near) = pair_without_pings();
     pair.client.write_all(near, &[0; 20]);
     for _ in 0..20 {
         pair.capacity = 1;
@@ -173,7 +174,7 @@ fn the_longest_timeouts_never_elapse() {
     let mut peer = Scripted::new(config);
     let key = peer.opened(1);
     let now = peer.now();
-    peer.core().handle_dropped(key, || now);
+    peer.drop_handle(key);
     peer.opened(3);
     let drain_timeout = peer.core().drain_timeout();
     peer.core().close(now, Some(drain_timeout));
