@@ -17,43 +17,43 @@ use crate::{
     streams::{Key, MIN_ZERO_COPY},
 };
 
-/// What a user writes at a time.
+/// The bytes of each write of the user.
 const RESPONSE: &[u8] = b"a response of the program under test";
 
-/// How many handles the user holds before it drops the oldest.
+/// The number of handles that the user holds before it drops the oldest.
 const MAX_HELD: usize = 12;
 
-/// Limits so small that short inputs meet them.
+/// Limits so small that short inputs reach them.
 const BACKLOG: usize = 4;
 const STREAMS: usize = 16;
 const REPLIES: usize = 8;
 const SEND_QUEUE: usize = 256;
 const BUFFERED: usize = 8 * 1024;
 
-/// How many bytes a repeating peer sends.
+/// The number of bytes that a repeating peer sends.
 const FLOOD: usize = 96 * 1024;
 
-/// How many chunks are fed at most.
+/// The largest number of chunks of an input.
 const CHUNKS: usize = 2000;
 
-/// How many visits of streams a byte of the peer may cause. A frame has 12 bytes.
+/// The number of visits of streams that a byte of the peer may cause. A frame has 12 bytes.
 const WORK_PER_BYTE: u64 = 8;
 
-/// How an input is played, cut off its front.
+/// The settings of an input, cut off its front.
 struct Schedule<'a> {
     role: Role,
     is_limited: bool,
     /// Whether the connection ends with the input; otherwise the peer is silent then.
     ends: bool,
-    /// How often the peer repeats its bytes.
+    /// The number of repetitions of the peer's bytes.
     repeats: usize,
-    /// Pairs: the length of a chunk, 0 for all of the rest, and what the user does after it.
+    /// Pairs: the length of a chunk, 0 for all of the rest, and the action of the user after it.
     steps: &'a [[u8; 2]],
     bytes: &'a [u8],
 }
 
 impl<'a> Schedule<'a> {
-    /// The first byte holds flags and the number of steps, then come the steps, then the peer's
+    /// The first byte holds flags and the number of steps, the steps follow, then the peer's
     /// bytes. Every input is valid.
     fn parse(input: &'a [u8]) -> Self {
         let (flags, rest) = input
@@ -97,7 +97,7 @@ impl<'a> Schedule<'a> {
     }
 }
 
-/// A core, its user, and the peer that reads what the core sends.
+/// A core, its user, and the peer that reads the output of the core.
 pub(crate) struct InvariantView {
     side: Side,
     output_checker: OutputChecker,
@@ -241,7 +241,7 @@ impl InvariantView {
         }
     }
 
-    /// Accepts every queued stream, sends back what it has received, and drops it.
+    /// Accepts every queued stream, sends its bytes back, and drops it.
     fn echo(&mut self) {
         while let Some(key) = self.accept() {
             let bytes = self.side.read(key);
@@ -292,7 +292,7 @@ impl InvariantView {
         }
     }
 
-    /// The peer has disconnected: the session ends by itself, and nothing is left of it.
+    /// The peer has disconnected: the session ends by itself and holds no memory.
     fn end(mut self, connection_ends: bool) {
         self.drain();
         if connection_ends {
@@ -325,7 +325,7 @@ impl InvariantView {
     }
 }
 
-/// How many bytes a core with the small limits may hold after a chunk of this length, by its
+/// The number of bytes that a core with the small limits may hold after a chunk of this length, by its
 /// documentation.
 fn bound(chunk: usize) -> usize {
     // Small payloads are copied into chunks of up to twice their size and at least 64 bytes; each

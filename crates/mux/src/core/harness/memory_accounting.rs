@@ -1,4 +1,4 @@
-//! Memory accounting: how many bytes a core holds for its peer.
+//! Memory accounting: the number of bytes that a core holds for its peer.
 
 use crate::{
     core::{Core, Event, MAX_BLOCK},
@@ -7,7 +7,7 @@ use crate::{
 };
 
 impl Core {
-    /// What a stream costs without its unread bytes.
+    /// The memory of a stream without its unread bytes.
     pub(crate) const ENTRY_COST: usize = size_of::<StreamEntry>();
 
     /// The bytes of everything that a peer can make grow.
@@ -21,8 +21,7 @@ impl Core {
         entries + self.queued()
     }
 
-    /// The same without the streams: frames that wait to leave, streams that wait for something,
-    /// events that were not taken.
+    /// The same without the streams: queued frames, waiting streams, events that were not taken.
     pub(crate) fn queued(&self) -> usize {
         let waiting = self.accept_queue.len() + self.handshakes_due.len() + self.scheduler.len();
         self.out.len()

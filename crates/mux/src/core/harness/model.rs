@@ -214,7 +214,7 @@ impl Model {
     fn open(&mut self, client: bool) {
         let was_waiting = self.user(client).waiting.opening;
         let opened = self.side(client).core.open();
-        // The peer may have filled the session meanwhile, which is no lost wake-up.
+        // The peer may have filled the session meanwhile. That is not a lost wake-up.
         let is_full = matches!(opened, Poll::Ready(Err(OpenError::TooManyStreams { .. })));
         assert!(
             !was_waiting || opened.is_pending() || is_full,
@@ -311,7 +311,7 @@ impl Model {
         }
     }
 
-    /// A stream may fail only for a reason.
+    /// Checks that a failure of a stream has a reason.
     fn check_failure(&mut self, client: bool, key: Key, error: &StreamError) {
         let near = self.user(client).seen(key).was_reset;
         let may_refuse = self.user(!client).may_refuse();
@@ -377,7 +377,7 @@ impl Model {
         self.users[usize::from(client)].seen.keys().any(is_orphan)
     }
 
-    /// Lets all tasks finish and read to the end. Every stream must come to one.
+    /// Lets all tasks finish and read to the end. Every stream must end.
     fn settle(&mut self) {
         self.pair.capacity = usize::MAX;
         self.pair.chunk = 4096;

@@ -15,12 +15,12 @@ use crate::{
     streams::Key,
 };
 
-/// How often the wire may move before time has to pass, and how many bytes it may move more often
-/// for, if it is narrow. Beyond that two cores exchange frames without end.
+/// The number of moves of the wire before time has to pass, and the number of bytes for each further move of a narrow
+/// wire. Beyond that two cores exchange frames without end.
 const MAX_STEPS: usize = 200_000;
 const MAX_MOVED: usize = 64 << 20;
 
-/// How often deadlines may come while no time passes.
+/// The number of deadlines that may pass while the time does not change.
 const MAX_DEADLINES: usize = 10;
 
 /// Detects a core that returns a deadline at which it does nothing.
@@ -28,7 +28,7 @@ const MAX_DEADLINES: usize = 10;
 pub(crate) struct LivelockGuard(usize);
 
 impl LivelockGuard {
-    /// A deadline has come, after some time or at once.
+    /// A deadline has passed, after some time or at once.
     pub(crate) fn deadline(&mut self, now: Instant, at: Instant) {
         self.0 = if at > now { 0 } else { self.0 + 1 };
         assert!(self.0 < MAX_DEADLINES, "what is due is never done");
@@ -158,7 +158,7 @@ impl Side {
         self.core.end_poll() || self.core.needs_poll()
     }
 
-    /// Reads what has arrived.
+    /// Reads all bytes that have arrived.
     pub(crate) fn read(&mut self, key: Key) -> Vec<u8> {
         self.read_at_most(key, usize::MAX).0
     }
@@ -195,12 +195,12 @@ pub(crate) struct Pair {
     pub(crate) client: Side,
     pub(crate) server: Side,
     pub(crate) now: Instant,
-    /// How many bytes the wire holds in each direction.
+    /// The number of bytes that the wire holds in each direction.
     pub(crate) capacity: usize,
-    /// How many bytes arrive at a time.
+    /// The number of bytes that arrive at a time.
     pub(crate) chunk: usize,
     /// Whether the connection ends when a session has, as it does under the driver. Otherwise a core
-    /// stays at its last frames, for tests to look at.
+    /// stays at its last frames, so that tests can inspect it.
     pub(crate) closes: bool,
 }
 
@@ -230,7 +230,7 @@ impl Pair {
         }
     }
 
-    /// Moves what the wire holds once. Returns whether anything moved.
+    /// Moves the bytes of the wire once. Returns whether any moved.
     pub(crate) fn step(&mut self) -> bool {
         let sent = send(&mut self.client, &mut self.server, self.capacity, self.now)
             | send(&mut self.server, &mut self.client, self.capacity, self.now);
@@ -275,7 +275,7 @@ impl Pair {
         (near, far)
     }
 
-    /// Accepts what the client opened.
+    /// Accepts a stream of the client.
     pub(crate) fn accept(&mut self) -> Key {
         match self.server.core.accept(|| self.now) {
             Poll::Ready(Ok(Some(key))) => key,

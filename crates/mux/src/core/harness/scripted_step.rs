@@ -20,20 +20,20 @@ pub struct Script {
 #[derive(Clone, Copy, Debug, Default)]
 #[cfg_attr(fuzzing, derive(arbitrary::Arbitrary))]
 pub struct Limits {
-    /// How many streams may wait to be accepted; 0 leaves the default.
+    /// The size of the accept queue; 0 leaves the default.
     pub accept_queue: u8,
-    /// How many streams may be opened and not acknowledged; 0 leaves the default.
+    /// The number of streams that may be unacknowledged; 0 leaves the default.
     pub unacknowledged: u8,
-    /// How many streams there may be; 0 leaves the default.
+    /// The number of streams of the session; 0 leaves the default.
     pub streams: u8,
-    /// How many bytes may be queued; 0 leaves the default.
+    /// The size of the send queue in bytes; 0 leaves the default.
     pub send_queue: u16,
-    /// By how much all windows may grow, in KiB.
+    /// The growth of all windows together, in KiB.
     pub growth: u16,
 }
 
 impl Limits {
-    /// The configuration. Its time-outs are longer than any script lasts.
+    /// The configuration. Its timeouts are longer than any script lasts.
     pub(crate) fn config(self) -> Config {
         let mut config = Config::new()
             .close_timeout(Duration::from_secs(1_000_000))
@@ -78,7 +78,7 @@ pub enum ScriptedStep {
     SendSyn {
         /// See [`ScriptedStep::Open`].
         client: bool,
-        /// Which of the streams that this end holds, here and below.
+        /// The index among the streams of this end, here and below.
         stream: u8,
     },
     /// One end writes once.
@@ -87,16 +87,16 @@ pub enum ScriptedStep {
         client: bool,
         /// See [`ScriptedStep::SendSyn`].
         stream: u8,
-        /// How many bytes, at least one.
+        /// The number of bytes, at least one.
         length: u16,
     },
-    /// One end reads what has arrived.
+    /// One end reads bytes that have arrived.
     Read {
         /// See [`ScriptedStep::Open`].
         client: bool,
         /// See [`ScriptedStep::SendSyn`].
         stream: u8,
-        /// How many bytes at most, at least one.
+        /// The largest number of bytes, at least one.
         limit: u16,
     },
     /// One end ends its write side.
@@ -132,16 +132,16 @@ pub enum ScriptedStep {
     },
     /// The wire moves bytes.
     Move {
-        /// How many bytes it holds in each direction, at least one.
+        /// The number of bytes that it holds in each direction, at least one.
         capacity: u16,
-        /// How many bytes arrive at a time, at least one.
+        /// The number of bytes that arrive at a time, at least one.
         chunk: u16,
-        /// How often.
+        /// The number of moves.
         rounds: u8,
     },
     /// Everything that was sent arrives, then time passes.
     Wait {
-        /// How much.
+        /// The time in milliseconds.
         millis: u16,
     },
 }
