@@ -20,6 +20,14 @@ pub(crate) struct FileIdentity {
 }
 
 impl FileIdentity {
+    /// The identity of a file that was not recorded: no file has it.
+    pub(crate) const UNKNOWN: Self = Self {
+        device: 0,
+        inode: 0,
+        size: 0,
+        modified_ns: 0,
+    };
+
     /// Returns the identity of the file at `path`, links followed, or `None` if it cannot be examined.
     pub(crate) fn of(path: &Path) -> Option<Self> {
         path.metadata().ok().map(|metadata| (&metadata).into())

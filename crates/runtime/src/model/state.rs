@@ -15,22 +15,60 @@ pub(crate) struct State {
 
 /// The remembered facts of one plugin.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "StoredPluginState")]
 pub(crate) struct PluginState {
     /// Set by `DisablePlugin`, cleared by `EnablePlugin`.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     disabled: bool,
     /// Set by `EnablePlugin`, cleared by `DisablePlugin`.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     enabled: bool,
     /// The checksum of the executable that the user trusted.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) trusted: Option<Sha256>,
     /// The last registration of the plugin.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) registration: Option<RememberedRegistration>,
     /// The file whose first registration failed; queries do not wait for it at the next start.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) failed_file: Option<FileIdentity>,
+}
+
+/// [`PluginState`] in a state file, which the first version may have written.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct StoredPluginState {
+    disabled: bool,
+    enabled: bool,
+    trusted: Option<Sha256>,
+    registration: Option<RememberedRegistration>,
+    failed_file: Option<FileIdentity>,
+    /// The realm of the last registration as a provider, of the first version.
+    realm: Option<String>,
+    /// Whether the last registration was as an access-control module, of the first version.
+    access_control: bool,
+}
+
+impl From<StoredPluginState> for PluginState {
+    fn from(stored: StoredPluginState) -> Self {
+        let former = || {
+            let realm = stored.realm.and_then(|realm| realm.parse().ok());
+            let kind = match stored.access_control {
+                true => Kind::AccessControl,
+                false => Kind::Provider(vec![realm?]),
+            };
+            // The first version did not record the file, so that the registration counts for the name alone.
+            let file = Some(FileIdentity::UNKNOWN);
+            Some(RememberedRegistration { kind, file })
+        };
+        Self {
+            disabled: stored.disabled,
+            enabled: stored.enabled,
+            trusted: stored.trusted,
+            registration: stored.registration.or_else(former),
+            failed_file: stored.failed_file,
+        }
+    }
 }
 
 /// The last registration of a plugin.
@@ -184,6 +222,20 @@ mod tests {
         let state: State = serde_json::from_str(text).expect("a state");
         assert_eq!(state.plugin(&name("pass")).decision(), Some(false));
         assert_eq!(state.plugin(&name("other")).decision(), None);
+    }
+
+    #[test]
+    fn registrations_are_read_from_earlier_state_files() {
+        let text = r#"{"plugins":{"pass":{"realm":"pass/**"},"policy":{"access_control":true},"damaged":{"realm":"//"}}}"#;
+        let state: State = serde_json::from_str(text).expect("a state");
+        let kind = |text: &str| {
+            let registration = state.plugin(&name(text)).registration;
+            registration.map(|registration| (registration.kind, registration.file.is_some()))
+        };
+        let provider = registered(&["pass/**"], None).kind;
+        assert_eq!(kind("pass"), Some((provider, true)));
+        assert_eq!(kind("policy"), Some((Kind::AccessControl, true)));
+        assert_eq!(kind("damaged"), None);
     }
 
     #[test]
