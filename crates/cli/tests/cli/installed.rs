@@ -2,10 +2,10 @@
 
 use std::os::unix::net::UnixListener;
 
-use keyway_test_support::{feed, set_mode};
+use keyway_test_support::{Daemon, copy_executable, feed, set_mode};
 
-use crate::support::Home;
 use crate::support::script::binary;
+use crate::support::{Home, KEYWAY};
 
 #[test]
 fn a_fresh_home_works_without_configuration() {
@@ -29,6 +29,30 @@ fn a_fresh_home_works_without_configuration() {
     let (status, rest) = daemon.stop();
     assert_eq!((status.code(), rest.as_str()), (Some(0), ""));
     assert!(!home.socket().exists());
+}
+
+#[test]
+fn an_available_plugin_takes_the_place_of_the_built_in_store_only_if_it_is_chosen() {
+    let home = Home::new();
+    for path in ["prefix/plugins/file", "prefix/lib/keyway/plugins/env"] {
+        let plugin = home.write(path, "#!/bin/sh\nexit 78\n");
+        set_mode(&plugin, 0o755);
+    }
+    let program = home.create_dir("prefix/bin").join("keyway");
+    copy_executable(KEYWAY, &program);
+    let serve = || Daemon::start(home.command(&program).arg("serve"));
+    let daemon = serve();
+    home.set("web/token", b"dummy-token");
+    assert_eq!(home.run("get web/token", b"").stdout, b"dummy-token\n");
+    let plugins = home.show(&home.run("plugins", b""));
+    assert!(plugins.contains("file  v0.1.0   running"), "{plugins}");
+    assert!(plugins.contains("keyway plugins enable env"), "{plugins}");
+    daemon.stop();
+    home.configure("[plugins.file]\npriority = 1\n");
+    let daemon = serve();
+    let failed = home.run("get web/token", b"");
+    assert_eq!(failed.status.code(), Some(5), "{}", home.show(&failed));
+    daemon.stop();
 }
 
 #[test]

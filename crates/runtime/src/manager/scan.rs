@@ -85,7 +85,7 @@ impl Scanner {
         }
     }
 
-    /// Returns the executables of the plugin directories, and the built-in plugins that none of them replaces.
+    /// Returns the executables of the plugin directories, and the built-in plugins that no chosen one of them replaces.
     fn find(&self, config: &Config) -> Found {
         let is_chosen = |name: &PluginName| {
             config.mentions(name) || self.memory.plugin(name).decision() == Some(true)
@@ -100,10 +100,6 @@ impl Scanner {
         };
         let (problems, warnings) = (texts(&discovery.problems), texts(&discovery.warnings));
         let mut sources = Sources::new();
-        for (name, executable) in discovery.available {
-            let source = source(config, &name, executable, true);
-            sources.insert(name, source);
-        }
         for (name, executable) in discovery.plugins {
             let source = source(config, &name, executable, false);
             sources.insert(name, source);
@@ -112,6 +108,11 @@ impl Scanner {
             sources
                 .entry(built_in.name.clone())
                 .or_insert_with(|| built_in_source(built_in));
+        }
+        // Last: an executable that is not chosen takes the place of nothing, the built-in store least of all.
+        for (name, executable) in discovery.available {
+            let source = source(config, &name, executable, true);
+            sources.entry(name).or_insert(source);
         }
         Found {
             sources,
