@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use keyway_plugin_file::{IDENTITY_VARIABLE, PASSPHRASE_FILE_VARIABLE, STORE_VARIABLE};
 
 use super::manager::Manager;
-use super::units::{self, Unit};
+use super::units::{self, MARKER, Unit};
 use crate::failure::Failure;
 
 /// The variables, all of which are paths, each with the default below the home if it has one there.
@@ -37,6 +37,8 @@ pub(super) type Variables = BTreeMap<String, String>;
 #[derive(Debug)]
 pub(super) struct DropIn {
     path: PathBuf,
+    /// Whether another author wrote it.
+    is_foreign: bool,
     /// What it adds now; nothing if it is not there.
     pub(super) written: Variables,
     /// What it lacks.
@@ -51,28 +53,39 @@ impl DropIn {
     /// Returns a [`Failure`] if the file cannot be read.
     pub(super) fn read(directory: &Path, manager: &Manager) -> Result<Self, Failure> {
         let path = directory.join(FILE);
-        let written = match fs::read_to_string(&path) {
-            Ok(text) => parse(&text),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Variables::new(),
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
             Err(error) => return Err(units::unreadable(&path, &error)),
         };
+        let written = parse(&text);
         let environment = manager.environment.as_ref();
         let missing = environment.map_or_else(Variables::new, |of_manager| {
             missing(|name| env::var_os(name), of_manager, &written)
         });
         Ok(Self {
             path,
+            is_foreign: !text.is_empty() && !text.starts_with(MARKER),
             written,
             missing,
         })
+    }
+
+    /// Returns the file for its removal, if an installation wrote it.
+    pub(super) fn installed(&self) -> Option<Unit> {
+        let is_ours = !self.written.is_empty() && !self.is_foreign;
+        is_ours.then(|| Unit::new(FILE, self.path.clone(), String::new()))
     }
 
     /// Returns the file with what it lacks. What another shell has added stays: this one may be that of a task of cron.
     ///
     /// # Errors
     ///
-    /// Returns a [`Failure`] if a value cannot be written in a unit file.
+    /// Returns a [`Failure`] if another author wrote the file, or if a value cannot be written in a unit file.
     pub(super) fn completed(&self) -> Result<Unit, Failure> {
+        if self.is_foreign {
+            return Err(units::foreign(&self.path, "Rename it"));
+        }
         let mut content = "[Service]\n".to_owned();
         let all: Variables = self
             .written
@@ -201,6 +214,9 @@ mod tests {
         drop_in.completed().unwrap().write().unwrap();
         let again = DropIn::read(home.path(), &manager).unwrap();
         assert_eq!(again.written, drop_in.missing);
+        fs::write(home.path().join(FILE), "[Service]\nEnvironment=\"X=/y\"\n").unwrap();
+        let foreign = DropIn::read(home.path(), &manager).unwrap();
+        assert!(foreign.installed().is_none() && foreign.completed().is_err());
         let mut more = again;
         more.missing = [("XDG_DATA_HOME".to_owned(), "/\"".to_owned())].into();
         let failure = more.completed().unwrap_err();

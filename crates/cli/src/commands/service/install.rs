@@ -62,11 +62,8 @@ fn refuse_foreign(installation: &Installation) -> Result<(), Failure> {
     let foreign = |state| state == UnitState::Foreign;
     match installation.units.iter().find(|(_, state)| foreign(*state)) {
         None => Ok(()),
-        Some((unit, _)) => Err(Failure::error(
-            format_args!(
-                "{} was not written by `keyway service install` and is left alone",
-                unit.path.display()
-            ),
+        Some((unit, _)) => Err(units::foreign(
+            &unit.path,
             "Remove it, or keep it and start the service with `systemctl --user enable --now keyway.socket`",
         )),
     }

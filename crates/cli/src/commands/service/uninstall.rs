@@ -36,10 +36,8 @@ struct Kept {
 pub(super) fn run(globals: &Globals) -> Result<Exit, Failure> {
     let installation = Installation::read()?;
     let mut files: Vec<_> = installation.ours().collect();
-    let drop_in = installation.drop_in.completed()?;
-    if !installation.drop_in.written.is_empty() {
-        files.push(&drop_in);
-    }
+    let drop_in = installation.drop_in.installed();
+    files.extend(&drop_in);
     let is_packaged = installation.package.is_some();
     let is_enabled = is_packaged && UnitFacts::read(units::SOCKET)?.is_enabled();
     if !files.is_empty() || is_enabled {
@@ -50,7 +48,7 @@ pub(super) fn run(globals: &Globals) -> Result<Exit, Failure> {
         };
         systemctl(&[&["disable", "--now"], names.as_slice()].concat())?;
         files.iter().try_for_each(|unit| unit.remove())?;
-        if let Some(directory) = drop_in.path.parent() {
+        if let Some(directory) = drop_in.as_ref().and_then(|unit| unit.path.parent()) {
             // Drop-ins of the user may be there.
             let _ = fs::remove_dir(directory);
         }

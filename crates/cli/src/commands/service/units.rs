@@ -20,7 +20,7 @@ pub(super) const SERVICE: &str = "keyway.service";
 pub(super) const SOCKET: &str = "keyway.socket";
 
 /// The first line of a file that this program has written and may replace.
-const MARKER: &str = "# Written by `keyway service install`, which replaces this file. Changes belong into `systemctl --user edit`.\n";
+pub(super) const MARKER: &str = "# Written by `keyway service install`, which replaces this file. Changes belong into `systemctl --user edit`.\n";
 
 /// The path of the program in the unit files.
 const PROGRAM: &str = "/usr/bin/keyway";
@@ -105,6 +105,17 @@ pub(super) fn program() -> Result<PathBuf, Failure> {
 /// Returns a [`Failure`] if the file cannot be read.
 pub(super) fn state(unit: &Unit) -> Result<UnitState, Failure> {
     unit.state().map_err(|error| unreadable(&unit.path, &error))
+}
+
+/// Explains that a file of another author is in the way.
+pub(super) fn foreign(path: &Path, advice: &str) -> Failure {
+    Failure::error(
+        format_args!(
+            "{} was not written by `keyway service install` and is left alone",
+            path.display()
+        ),
+        advice,
+    )
 }
 
 /// Explains an error of reading a file of systemd.
