@@ -181,7 +181,7 @@ fn end_to_end(workspace: &Workspace, options: &Options) -> Result<String> {
     } = &options.end_to_end;
     let programs = match programs {
         Some(programs) => programs.clone(),
-        None => dist::run(&dist::Options {}).map(|()| dist::folder(workspace))?,
+        None => dist::programs(workspace).map(|()| dist::folder(workspace))?,
     };
     let (ratios, module) = (Group::E2e.ratios(), "allow-all");
     let mut command = program(workspace, "keyway-bench-e2e", &[&ratios, module])?;

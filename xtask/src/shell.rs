@@ -92,20 +92,35 @@ impl Stages {
     ///
     /// # Errors
     ///
-    /// As for [`Stages::run`], and if the program is missing while `KEYWAY_REQUIRE_ALL=1` forbids skipping.
+    /// As for [`Stages::run_unless`].
     pub(crate) fn run_with(
         &mut self,
         name: &str,
         (program, version_flag): (&str, &str),
         body: impl FnOnce() -> Result<()>,
     ) -> Result<()> {
-        if exists(program, version_flag) {
+        let missing = (!exists(program, version_flag)).then(|| program.to_owned());
+        self.run_unless(missing, name, body)
+    }
+
+    /// Runs one stage unless the machine lacks something, else reports that it was skipped.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Stages::run`], and if something is missing while `KEYWAY_REQUIRE_ALL=1` forbids skipping.
+    pub(crate) fn run_unless(
+        &mut self,
+        missing: Option<String>,
+        name: &str,
+        body: impl FnOnce() -> Result<()>,
+    ) -> Result<()> {
+        let Some(missing) = missing else {
             return self.run(name, body);
-        }
+        };
         if everything_required() {
-            bail!("stage `{name}` needs {program}, and KEYWAY_REQUIRE_ALL=1 forbids skipping it");
+            bail!("stage `{name}` needs {missing}, and KEYWAY_REQUIRE_ALL=1 forbids skipping it");
         }
-        println!("\n== {name}\nskipped: needs {program}");
+        println!("\n== {name}\nskipped: needs {missing}");
         self.finished
             .push((name.to_owned(), Duration::ZERO, "SKIPPED"));
         Ok(())

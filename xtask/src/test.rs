@@ -46,7 +46,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     stages.run_with("Go programs", ("go", "version"), || go_programs(&workspace))?;
     stages.run("crates outside the workspace", || outside(&workspace))?;
     if let Some(builds) = builds {
-        let built_alone: Vec<_> = dist::packages().collect();
+        let built_alone: Vec<_> = dist::built_alone().collect();
         lint::thorough(&workspace, &mut stages, &built_alone)?;
         stages.run("ratios of the benchmarks", || bench::smoke(&workspace))?;
         stages.run("builds beside the stages", || builds.finish())?;
@@ -72,6 +72,7 @@ fn builds(workspace: &Workspace) -> Result<Background> {
     }
     commands.extend(idle_builds(workspace));
     commands.extend(dist::builds(workspace));
+    commands.extend(dist::static_build(workspace)?);
     Background::start(workspace, commands)
 }
 
@@ -175,7 +176,9 @@ fn long(workspace: &Workspace, stages: &mut Stages) -> Result<()> {
         conformance(workspace, true)
     })?;
     stages.run_with("fuzz", ("c++", "--version"), fuzz::minutes)?;
-    stages.run("dist", || dist::run(&dist::Options {}))?;
+    stages.run("dist", || dist::programs(workspace))?;
+    dist::packages(workspace, stages)?;
+    dist::static_program(workspace, stages)?;
     stages.run("idle, built for release", || idle(workspace))?;
     let dist = dist::Dist::of(workspace);
     let programs = demo::Programs {

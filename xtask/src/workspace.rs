@@ -21,6 +21,7 @@ pub(crate) struct Workspace {
 #[derive(Deserialize)]
 pub(crate) struct Package {
     pub(crate) name: String,
+    pub(crate) version: String,
     pub(crate) dependencies: Vec<Dependency>,
     pub(crate) features: BTreeMap<String, Vec<String>>,
     pub(crate) manifest_path: PathBuf,
@@ -60,6 +61,18 @@ impl Workspace {
         let text =
             shell::read(shell::cargo(here).args(["metadata", "--format-version=1", "--no-deps"]))?;
         serde_json::from_str(&text).context("cannot parse the output of `cargo metadata`")
+    }
+
+    /// Returns the version of a member.
+    ///
+    /// # Errors
+    ///
+    /// Fails if there is no such member.
+    pub(crate) fn version(&self, name: &str) -> Result<&str> {
+        let mut packages = self.packages.iter();
+        let package = packages.find(|package| package.name == name);
+        let package = package.with_context(|| format!("no member is named {name}"))?;
+        Ok(&package.version)
     }
 
     /// Returns the members that are published, in the order of their names.

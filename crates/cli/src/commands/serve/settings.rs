@@ -37,7 +37,7 @@ pub(crate) struct Sources {
     /// The directory of the flag or the default one.
     state_dir: PathBuf,
     default_plugin_dir: Option<PathBuf>,
-    available_dir: Option<PathBuf>,
+    available_dirs: Vec<PathBuf>,
 }
 
 /// Returns where the configuration is if no option names it, whether it exists or not; `None` without a home.
@@ -75,7 +75,7 @@ impl Sources {
             state_dir,
             default_plugin_dir: directory("XDG_DATA_HOME", ".local/share")
                 .map(|data| data.join("keyway/plugins")),
-            available_dir: executable.as_deref().and_then(beside_bin),
+            available_dirs: executable.as_deref().map_or_else(Vec::new, beside_bin),
         })
     }
 
@@ -105,7 +105,9 @@ impl Sources {
         let mut config = Config::new(Address::reference(0), &self.state_dir);
         config.listen.clear();
         config.plugin_dirs.extend(self.default_plugin_dir.clone());
-        config.available_dirs.extend(self.available_dir.clone());
+        config
+            .available_dirs
+            .extend(self.available_dirs.iter().cloned());
         config
     }
 }
@@ -285,12 +287,18 @@ fn absolute_path(flag: &str, path: &Path) -> Result<PathBuf, Failure> {
     })
 }
 
-/// Returns `plugins` beside the `bin` folder of the executable.
-fn beside_bin(executable: &Path) -> Option<PathBuf> {
+/// Returns `plugins` and `lib/keyway/plugins` beside the `bin` folder of the executable. The second one is the place of packages,
+/// which may have no folder of their own in `/usr`.
+fn beside_bin(executable: &Path) -> Vec<PathBuf> {
     let bin = executable
         .parent()
-        .filter(|directory| directory.ends_with("bin"))?;
-    Some(bin.parent()?.join("plugins"))
+        .filter(|directory| directory.ends_with("bin"));
+    let Some(prefix) = bin.and_then(Path::parent) else {
+        return Vec::new();
+    };
+    ["plugins", "lib/keyway/plugins"]
+        .map(|path| prefix.join(path))
+        .into()
 }
 
 /// Returns a directory of the XDG base directory specification, which demands that relative paths are ignored.
