@@ -21,7 +21,7 @@ fn frames(count: usize) -> Vec<u8> {
     [&header[..], &[7; MAX_PAYLOAD]].concat().repeat(count)
 }
 
-/// How many bytes of credit the peer has received since the last call.
+/// The credit in bytes that the peer has received since the last call.
 fn credit(peer: &mut Scripted) -> usize {
     let headers = peer.headers().into_iter();
     let updates = headers.filter(|header| header.kind == Kind::WindowUpdate);

@@ -12,8 +12,8 @@ use crate::{
 /// The visits of streams and events of one frame, averaged over a flood.
 const WORK_PER_FRAME: u64 = 24;
 
-/// How much a core with at most a handful of streams may hold for a peer that reads nothing: as many
-/// replies as the default allows.
+/// The memory that a core with few streams may hold for a peer that reads nothing: the default limit of
+/// replies.
 const REPLIES: usize = 1024 * 12;
 const LITTLE: usize = REPLIES + 8 * 1024;
 
@@ -21,7 +21,7 @@ const LITTLE: usize = REPLIES + 8 * 1024;
 /// checked how much memory it has cost, and how much work.
 struct Flood {
     peer: Scripted,
-    /// How many bytes the core may hold.
+    /// The number of bytes that the core may hold.
     memory: usize,
     frames: u64,
     events: u64,
@@ -100,7 +100,7 @@ impl Flood {
     }
 }
 
-/// What a server holds for one stream that is open and idle.
+/// A server with one stream that is open and idle, and the memory that it holds.
 fn idle_stream() -> (Scripted, Key, usize) {
     let mut peer = Scripted::new(Config::default());
     let key = peer.acknowledged(1);
