@@ -111,8 +111,8 @@ fn check(shell: &Shell) {
     let home = home();
     let _daemon: ScriptedDaemon = script::serve(&home);
     let mut terminal = start(&home, shell);
-    let started = Instant::now();
     for (typed, expected) in COMPLETED {
+        let started = Instant::now();
         loop {
             let found = arguments(&mut terminal, typed);
             if found == *expected {
