@@ -120,7 +120,8 @@ async fn connect_off_the_async_thread(address: &Address) -> io::Result<UnixStrea
 }
 
 /// Returns `true` if the address has no path, or if the kernel has all of the path in its cache, or knows without a file system
-/// that there is no such file. Kernels before 5.12 do not report that.
+/// that there is no such file. Kernels before 5.12 do not report that. Without a descriptor for this there is none for a socket,
+/// so the path will not be looked up.
 #[cfg(feature = "tokio")]
 fn is_lookup_cached(address: &Address) -> bool {
     use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
@@ -129,7 +130,9 @@ fn is_lookup_cached(address: &Address) -> bool {
     };
     let flags = OFlags::PATH | OFlags::CLOEXEC;
     match openat2(CWD, path, flags, Mode::empty(), ResolveFlags::CACHED) {
-        Ok(_) | Err(Errno::NOENT | Errno::NOTDIR | Errno::ACCESS) => true,
+        Ok(_) | Err(Errno::NOENT | Errno::NOTDIR | Errno::ACCESS | Errno::MFILE | Errno::NFILE) => {
+            true
+        }
         Err(_) => false,
     }
 }

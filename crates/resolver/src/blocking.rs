@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use keyway_local::EnvironmentError;
 use keyway_secrets::{Envelope, Id, Pattern, SecretValue};
 use tokio::runtime::{Builder, Runtime};
 
+use crate::fork::OfProcess;
 use crate::{
     Authorization, Catalog, DaemonSocket, Expected, GetOneError, Removed, ResolveError, Secrets,
     Stored, Versions, WriteError,
@@ -18,7 +20,8 @@ use crate::{
 ///
 /// It wraps a [`crate::Resolver`] over a [`DaemonSocket`] and returns the same errors. Its own async runtime runs on the
 /// calling thread during a call and starts no thread. It may be shared between threads, and used by async programs where
-/// blocking is allowed (tokio's `spawn_blocking`).
+/// blocking is allowed (tokio's `spawn_blocking`). A forked process may use the client of its parent: it gets connections of
+/// its own.
 ///
 /// ```no_run
 /// use keyway_resolver::blocking::Resolver;
@@ -35,11 +38,39 @@ pub struct Resolver {
 
 /// A runtime that may be dropped in async code, where tokio's own drop would panic because it waits for threads. This
 /// one has no thread to wait for.
-struct DetachedRuntime(Option<Runtime>);
+struct DetachedRuntime {
+    runtime: OfProcess<Runtime>,
+    /// That of a forked process: the event queue of its parent delivers to both.
+    forked: OnceLock<Box<Self>>,
+}
+
+impl DetachedRuntime {
+    fn new() -> io::Result<Self> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        Ok(Self {
+            runtime: OfProcess::new(runtime),
+            forked: OnceLock::new(),
+        })
+    }
+
+    /// Returns the runtime of this process.
+    fn current(&self) -> io::Result<&Runtime> {
+        if self.runtime.is_own() {
+            return Ok(self.runtime.get());
+        }
+        if self.forked.get().is_none() {
+            let fresh = Box::new(Self::new()?);
+            // Another thread may have been faster.
+            let _ = self.forked.set(fresh);
+        }
+        let forked = self.forked.get().expect("set before");
+        forked.current()
+    }
+}
 
 impl Drop for DetachedRuntime {
     fn drop(&mut self) {
-        if let Some(runtime) = self.0.take() {
+        if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }
     }
@@ -52,10 +83,9 @@ impl Resolver {
     ///
     /// Returns an [`io::Error`] if the event queue cannot be created (too many open files).
     pub fn new(socket: DaemonSocket) -> io::Result<Self> {
-        let runtime = Builder::new_current_thread().enable_all().build()?;
         Ok(Self {
             resolver: crate::Resolver::new(socket),
-            runtime: DetachedRuntime(Some(runtime)),
+            runtime: DetachedRuntime::new()?,
         })
     }
 
@@ -163,14 +193,21 @@ impl Resolver {
         self.wait(self.resolver.version())
     }
 
-    fn wait<T>(&self, future: impl Future<Output = T>) -> T {
-        let runtime = self
-            .runtime
-            .0
-            .as_ref()
-            .expect("the runtime is present until the drop");
-        runtime.block_on(future)
+    fn wait<T, E: From<ResolveError>>(
+        &self,
+        future: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
+        match self.runtime.current() {
+            Ok(runtime) => runtime.block_on(future),
+            Err(error) => Err(no_runtime(&error).into()),
+        }
     }
+}
+
+/// Only in a forked process, whose event queue is created by its first call.
+fn no_runtime(error: &io::Error) -> ResolveError {
+    let message = format!("the event queue of the client cannot be created: {error}");
+    keyway_rpc::Error::unavailable(message).into()
 }
 
 impl fmt::Debug for Resolver {

@@ -173,7 +173,7 @@ fn failed_precondition(error: RpcError) -> ResolveError {
 pub enum WriteError {
     /// The daemon or the connection to it: no daemon, denied, an invalid request, or a response that did not come.
     #[error(transparent)]
-    Daemon(ResolveError),
+    Daemon(#[from] ResolveError),
     /// The provider that was to write failed.
     #[error("{message}")]
     Failed {

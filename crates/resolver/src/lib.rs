@@ -36,6 +36,8 @@ mod client;
 mod decode;
 mod error;
 mod failure;
+#[cfg(feature = "socket")]
+mod fork;
 mod response;
 mod retry;
 #[cfg(feature = "socket")]

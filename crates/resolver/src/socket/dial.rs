@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use http::Uri;
 use keyway_local::{Address, Credentials, KnownUids, connect_within, format_duration};
+use rustix::io::Errno;
 use tokio::net::UnixStream;
 use tower_service::Service;
 
@@ -66,6 +67,16 @@ impl DialError {
     pub fn is_not_listening(&self) -> bool {
         matches!(self, Self::Io(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused))
     }
+
+    fn is_shortage(&self) -> bool {
+        let Self::Io(error) = self else {
+            return false;
+        };
+        matches!(
+            Errno::from_io_error(error),
+            Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::NOBUFS)
+        )
+    }
 }
 
 impl From<keyway_local::ConnectError> for DialError {
@@ -91,6 +102,13 @@ impl ConnectError {
         self.attempts
             .iter()
             .all(|attempt| attempt.error.is_not_listening())
+    }
+
+    /// Returns `true` if this process or this machine has no descriptor or no memory for a connection.
+    pub fn is_shortage(&self) -> bool {
+        self.attempts
+            .iter()
+            .any(|attempt| attempt.error.is_shortage())
     }
 }
 

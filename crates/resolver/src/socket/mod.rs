@@ -36,7 +36,8 @@ use watch::Watch;
 /// - A request without a timeout waits as long as the daemon lives: after 2 s without a byte of the response, and then every
 ///   5 s, it calls `GetVersion` on another connection. If no response comes within 3 s, the request ends with
 ///   [`SocketError::Unresponsive`].
-/// - It spawns no task: a connection is driven by the request that uses it. Clones share the connections.
+/// - It spawns no task: a connection is driven by the request that uses it. Clones share the connections. A forked process
+///   does not use those of its parent.
 ///
 /// ```no_run
 /// use keyway_resolver::{DaemonSocket, Resolver};

@@ -12,9 +12,11 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::UnixStream;
 use tokio::runtime::{Handle, Id};
 
-/// A connection to the daemon, which can move to another runtime between requests.
+use crate::fork::OfProcess;
+
+/// A connection to the daemon, which can move to another runtime between requests, and is not used by a forked process.
 pub(super) struct DaemonStream {
-    stream: UnixStream,
+    stream: OfProcess<UnixStream>,
     /// The runtime whose event queue the stream is registered with.
     runtime: Id,
 }
@@ -22,8 +24,14 @@ pub(super) struct DaemonStream {
 impl DaemonStream {
     /// Must be called on a runtime.
     pub(super) fn new(stream: UnixStream) -> Self {
-        let runtime = Handle::current().id();
-        Self { stream, runtime }
+        Self {
+            stream: OfProcess::new(stream),
+            runtime: Handle::current().id(),
+        }
+    }
+
+    fn io(&mut self) -> Pin<&mut UnixStream> {
+        Pin::new(self.stream.get_mut())
     }
 }
 
@@ -31,24 +39,29 @@ impl KeptStream for DaemonStream {
     /// Reads the state from the kernel, because tokio is notified of an end only while its runtime is polled.
     fn is_idle(&self) -> bool {
         let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
-        let received = recv(&self.stream, &mut [0_u8; 1], flags);
-        matches!(received, Err(Errno::AGAIN))
+        let received = || recv(self.stream.get(), &mut [0_u8; 1], flags);
+        self.stream.is_own() && matches!(received(), Err(Errno::AGAIN))
     }
 
     /// A runtime that used the stream before may have stopped, or may not be polled any more.
-    fn resume(self) -> io::Result<Self> {
-        let runtime = Handle::current().id();
-        if self.runtime == runtime {
+    fn resume(mut self) -> io::Result<Self> {
+        if self.runtime == Handle::current().id() {
             return Ok(self);
         }
-        let stream = UnixStream::from_std(self.stream.into_std()?)?;
-        Ok(Self { stream, runtime })
+        match self.stream.take() {
+            Some(stream) => Ok(Self::new(UnixStream::from_std(stream.into_std()?)?)),
+            None => Err(io::Error::other(
+                "the connection belongs to another process",
+            )),
+        }
     }
 }
 
 impl fmt::Debug for DaemonStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("DaemonStream").field(&self.stream).finish()
+        f.debug_tuple("DaemonStream")
+            .field(self.stream.get())
+            .finish()
     }
 }
 
@@ -58,7 +71,7 @@ impl AsyncRead for DaemonStream {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
+        self.io().poll_read(cx, buffer)
     }
 }
 
@@ -68,19 +81,19 @@ impl AsyncWrite for DaemonStream {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        self.io().poll_write(cx, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        self.io().poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        self.io().poll_shutdown(cx)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        self.stream.get().is_write_vectored()
     }
 
     fn poll_write_vectored(
@@ -88,6 +101,6 @@ impl AsyncWrite for DaemonStream {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+        self.io().poll_write_vectored(cx, slices)
     }
 }

@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 
 use http::header::{CONTENT_TYPE, HOST, HeaderValue};
 use http::{Method, Uri};
-use keyway_http::{Pool, Repeatable};
+use keyway_http::{ExchangeError, Pool, Repeatable};
 use keyway_proto::health::v1::version_service_methods::GET_VERSION;
 use keyway_rpc::Body;
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
@@ -25,7 +25,13 @@ pub(super) struct Watch {
 
 enum State {
     Waiting(Pin<Box<Sleep>>),
-    Probing(Pin<Box<dyn Future<Output = Probed> + Send>>),
+    Probing(Pin<Box<dyn Future<Output = Result<(), ProbeError>> + Send>>),
+}
+
+/// Why a probe got no response.
+enum ProbeError {
+    TimedOut,
+    Failed(ExchangeError),
 }
 
 impl Watch {
@@ -57,16 +63,34 @@ impl Watch {
                     self.state = State::Probing(Box::pin(probe(self.pool.clone())));
                 }
                 State::Probing(probe) => {
-                    let outcome = ready!(probe.as_mut().poll(cx));
+                    let response = ready!(probe.as_mut().poll(cx));
+                    let outcome = match &response {
+                        Ok(()) => Probed::Responded,
+                        Err(ProbeError::TimedOut) => Probed::TimedOut,
+                        Err(ProbeError::Failed(_)) => Probed::Failed,
+                    };
                     let is_alive = self.liveness.probed(outcome, Instant::now());
                     self.state = State::waiting(&self.liveness);
                     if !is_alive {
-                        let pid = self.pool.connector().daemon_pid();
-                        return Poll::Ready(SocketError::Unresponsive { pid });
+                        return Poll::Ready(self.unresponsive(response.err()));
                     }
                 }
             }
         }
+    }
+
+    /// Returns the error of a call whose daemon counts as unresponsive after this error of a probe. A shortage of this process
+    /// is reported as such, because it says nothing of the daemon.
+    fn unresponsive(&self, error: Option<ProbeError>) -> SocketError {
+        if let Some(ProbeError::Failed(error)) = error
+            && let error = SocketError::from(error)
+            && let SocketError::Connect(connect) = &error
+            && connect.is_shortage()
+        {
+            return error;
+        }
+        let pid = self.pool.connector().daemon_pid();
+        SocketError::Unresponsive { pid }
     }
 }
 
@@ -78,7 +102,7 @@ impl State {
 
 /// Calls `GetVersion` on a connection that no call uses. The status of the response does not matter: a daemon without the
 /// method is alive.
-async fn probe(mut pool: Pool<Dialer>) -> Probed {
+async fn probe(mut pool: Pool<Dialer>) -> Result<(), ProbeError> {
     let mut request = http::Request::new(Body::default());
     *request.method_mut() = Method::POST;
     *request.uri_mut() = Uri::from_static(GET_VERSION.path());
@@ -87,8 +111,8 @@ async fn probe(mut pool: Pool<Dialer>) -> Probed {
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/proto"));
     request.extensions_mut().insert(Repeatable::default());
     match timeout(PROBE_TIMEOUT, pool.call(request)).await {
-        Ok(Ok(_)) => Probed::Responded,
-        Ok(Err(_)) => Probed::Failed,
-        Err(_) => Probed::TimedOut,
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(error)) => Err(ProbeError::Failed(error)),
+        Err(_) => Err(ProbeError::TimedOut),
     }
 }
