@@ -286,9 +286,19 @@ fn check_decision(
                 "access-control module gave no decision"
             );
             let why = with_causes(&error);
+            let (why, advice) = match module.stopped_process(&error) {
+                Some(pid) => (
+                    format!("{why}: its process {pid} is stopped"),
+                    format!("Continue it with `kill -CONT {pid}`"),
+                ),
+                None => (
+                    why,
+                    "Run `keyway plugins` to see its state, and look at the daemon's log"
+                        .to_owned(),
+                ),
+            };
             Err(Error::permission_denied(format!(
-                "the access-control module {name} gave no decision: {why}. Run `keyway plugins` to see its state, and look at the \
-                 daemon's log"
+                "the access-control module {name} gave no decision: {why}. {advice}"
             )))
         }
     }

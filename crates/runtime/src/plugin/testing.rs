@@ -201,6 +201,17 @@ impl Script {
     }
 }
 
+/// Returns a process that SIGSTOP has stopped.
+pub(crate) fn stopped_process() -> keyway_test_support::Process {
+    let mut command = std::process::Command::new("sleep");
+    let process = keyway_test_support::Process::spawn(command.arg("600"));
+    process.signal(rustix::process::Signal::STOP);
+    while !keyway_local::is_stopped(process.pid()) {
+        std::thread::yield_now();
+    }
+    process
+}
+
 /// Returns a response that is marked as incomplete.
 fn incomplete<M>(message: M, kind: FailureKind) -> Response<M> {
     let mut response = Response::new(message);

@@ -4,10 +4,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
+use keyway_local::is_stopped;
 use keyway_proto::keyway::v1::{FailureKind, PluginState};
+use rustix::process::Pid;
 
 use super::call_record::CallRecord;
-use super::calls::Handle;
+use super::calls::{CallError, Handle};
 use super::registration::Registration;
 use crate::config::PluginSettings;
 use crate::model::{Class, Kind, PluginName, Rank, Realm};
@@ -111,6 +113,12 @@ impl View {
     /// Returns `true` if a call may ask the user or has an effect.
     pub(crate) fn is_interactive(&self) -> bool {
         self.rank.interactive
+    }
+
+    /// Returns the process of the plugin if a signal or a debugger has stopped it, so that a call failed with `error`.
+    pub(crate) fn stopped_process(&self, error: &CallError) -> Option<i32> {
+        let is_stopped = |pid: &i32| Pid::from_raw(*pid).is_some_and(is_stopped);
+        self.pid.filter(|_| error.is_overdue()).filter(is_stopped)
     }
 
     /// Returns `true` if it is external.

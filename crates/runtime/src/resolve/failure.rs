@@ -3,14 +3,13 @@
 use std::time::{Duration, Instant};
 
 use http::HeaderValue;
-use keyway_local::{escape_untrusted, is_stopped, shortened, with_causes};
+use keyway_local::{escape_untrusted, shortened, with_causes};
 use keyway_proto::keyway::v1::{self as keyway, FailureKind};
 use keyway_proto::limits::{MAX_FAILURES, MAX_FAILURES_LEN};
 use keyway_proto::{FAILED_PROVIDERS_HEADER, FAILURES_HEADER};
 use keyway_rpc::{BinaryMetadata as _, Error, ErrorDetail};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use prost::Message as _;
-use rustix::process::Pid;
 
 use crate::model::PluginName;
 use crate::plugin::{CallError, View};
@@ -71,7 +70,7 @@ impl Failure {
     pub(crate) fn of_call(view: &View, error: &CallError, is_single: bool) -> Option<Self> {
         let detail = error.failure(is_single)?;
         let failure = Self::of_detail(view, &detail, with_causes(error));
-        let Some(pid) = stopped_process(view).filter(|_| error.is_overdue()) else {
+        let Some(pid) = view.stopped_process(error) else {
             return Some(failure);
         };
         Some(Self {
@@ -123,12 +122,6 @@ impl Failure {
             ..wire
         }
     }
-}
-
-/// Returns the process of a plugin if a signal or a debugger has stopped it.
-fn stopped_process(view: &View) -> Option<i32> {
-    let is_stopped = |pid: &i32| Pid::from_raw(*pid).is_some_and(is_stopped);
-    view.pid.filter(is_stopped)
 }
 
 /// Returns the verb phrase of a provider with this kind of failure.

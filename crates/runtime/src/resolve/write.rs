@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use futures::future::join_all;
-use keyway_local::{escape_untrusted, shortened};
+use keyway_local::{escape_untrusted, format_duration, shortened};
 use keyway_proto::keyway::store::v1::{Refusal, refusal};
 use keyway_proto::keyway::v1::FailureKind;
 use keyway_proto::write::Expected;
 use keyway_rpc::{Code, Error};
 use keyway_secrets::Id;
+use tokio::time::Instant;
 
 use super::catalog::{self, Gap};
 use super::execution;
@@ -44,6 +45,7 @@ async fn target(
     id: &Id,
     name: &PluginName,
 ) -> Result<Target, Error> {
+    let begun = Instant::now();
     let view = registry.started(name, query.deadline).await;
     let view = view.ok_or_else(|| unknown(name))?;
     if view.kind == Some(Kind::AccessControl) {
@@ -64,7 +66,13 @@ async fn target(
             Err(unwritten(&Failure::not_running(&view, *kind, *next_start)))
         }
         Availability::Starting { .. } => {
-            Err(unwritten(&Failure::new(&view, FailureKind::Starting, "")))
+            let waited = format_duration(begun.elapsed());
+            let message = format!("no registration within {waited}");
+            Err(unwritten(&Failure::new(
+                &view,
+                FailureKind::Starting,
+                message,
+            )))
         }
         Availability::Excluded => Err(excluded(&view)),
     }

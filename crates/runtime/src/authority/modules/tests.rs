@@ -12,7 +12,9 @@ use rustix::process::{getpid, getuid};
 use super::*;
 use crate::caller::Peer;
 use crate::plugin::Publish as _;
-use crate::plugin::testing::{Reply, Script, failed, name, settings, starting, view};
+use crate::plugin::testing::{
+    Reply, Script, failed, name, settings, starting, stopped_process, view,
+};
 
 const LISTED: &str = "access.modules = ['policy']";
 
@@ -398,4 +400,24 @@ async fn a_module_that_drains_and_does_not_return_denies_unless_it_is_disabled_o
         });
         assert_eq!(result.is_ok(), is_allowed, "{text} {result:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_denial_of_a_module_that_is_stopped_says_how_to_continue_it() {
+    let (settings, registry) = (settings(LISTED), Registry::new());
+    let policy = Script::module("policy", Reply::Never).run(&settings).await;
+    let process = stopped_process();
+    let pid = process.pid().as_raw_nonzero().get();
+    registry.publish(View {
+        pid: Some(pid),
+        ..policy.view()
+    });
+    let error = consult_about_one(&registry, &settings).await;
+    assert_eq!(
+        error.expect_err("no decision").message(),
+        format!(
+            "the access-control module policy gave no decision: no response within 10 s: its process {pid} is stopped. \
+             Continue it with `kill -CONT {pid}`"
+        )
+    );
 }

@@ -3,7 +3,7 @@
 use keyway_rpc::Code;
 
 use super::*;
-use crate::plugin::testing::{failed, name, settings, view};
+use crate::plugin::testing::{failed, name, settings, stopped_process, view};
 
 fn provider(plugin: &str) -> View {
     let settings = settings("").plugin(&name(plugin));
@@ -207,23 +207,24 @@ fn the_metadata_of_an_error_and_of_a_partial_result_is_bounded() {
 
 #[test]
 fn a_call_of_a_stopped_process_that_is_overdue_says_how_to_continue_it() {
-    let mut command = std::process::Command::new("sleep");
-    let sleeper = keyway_test_support::Process::spawn(command.arg("60"));
-    let pid = sleeper.pid();
-    let view = View {
-        pid: Some(pid.as_raw_nonzero().get()),
-        ..provider("vault")
-    };
+    let process = stopped_process();
+    let pid = process.pid().as_raw_nonzero().get();
     let limit = Duration::from_secs(10);
-    let of_call = |error| Failure::of_call(&view, &error, true).expect("a failure");
+    let of_process = |pid, error| {
+        let pid = Some(pid);
+        let view = View {
+            pid,
+            ..provider("vault")
+        };
+        Failure::of_call(&view, &error, true).expect("a failure")
+    };
+    let of_call = |error| of_process(pid, error);
+    let own = std::process::id().cast_signed();
+    let running = of_process(own, CallError::TimedOut(limit));
     assert_eq!(
-        of_call(CallError::TimedOut(limit)).message,
-        "no response within 10 s"
+        (running.message.as_str(), running.remedy.as_str()),
+        ("no response within 10 s", "")
     );
-    sleeper.signal(rustix::process::Signal::STOP);
-    while !is_stopped(pid) {
-        std::thread::yield_now();
-    }
     for error in [
         CallError::TimedOut(limit),
         CallError::Busy(limit),

@@ -87,7 +87,7 @@ async fn only_a_running_provider_that_stores_the_id_takes_a_write() {
         (
             "slow",
             Code::Unavailable,
-            "nothing was written: slow has not started yet",
+            "nothing was written: slow has not started yet: no registration within 5 s",
         ),
     ] {
         let error = target_of(&registry, plugin).await.expect_err(plugin);
