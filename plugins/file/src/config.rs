@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use keyway_local::base_directory;
+use keyway_secrets::SecretValue;
 
 use crate::StoreError;
 
@@ -14,6 +15,11 @@ pub const STORE_VARIABLE: &str = "KEYWAY_FILE_STORE";
 pub const IDENTITY_VARIABLE: &str = "KEYWAY_FILE_IDENTITY";
 /// Environment variable that names a file whose first line is the identity's passphrase.
 pub const PASSPHRASE_FILE_VARIABLE: &str = "KEYWAY_FILE_PASSPHRASE_FILE";
+
+/// Name of an identity without a passphrase in the store's directory.
+pub(crate) const PLAIN_IDENTITY: &str = "identity.txt";
+/// Name of an identity that is protected by a passphrase in the store's directory.
+pub(crate) const PROTECTED_IDENTITY: &str = "identity.age";
 
 /// Default number of versions kept per secret, including the current one.
 pub const DEFAULT_VERSIONS_KEPT: usize = 10;
@@ -34,11 +40,20 @@ pub const DEFAULT_LOCK_WAIT: Duration = Duration::from_secs(5);
 pub struct StoreConfig {
     dir: PathBuf,
     identity: Option<PathBuf>,
-    passphrase_file: Option<PathBuf>,
+    passphrase: Option<Passphrase>,
     versions_kept: usize,
     removed_kept_for: Duration,
     lock_wait: Duration,
     work_factor: Option<u8>,
+}
+
+/// Where the passphrase of the identity comes from.
+#[derive(Clone, Debug)]
+pub(crate) enum Passphrase {
+    /// The first line of this file, which is read together with the identity.
+    File(PathBuf),
+    /// The user.
+    Entered(SecretValue),
 }
 
 impl StoreConfig {
@@ -48,7 +63,7 @@ impl StoreConfig {
         Self {
             dir: dir.into(),
             identity: None,
-            passphrase_file: None,
+            passphrase: None,
             versions_kept: DEFAULT_VERSIONS_KEPT,
             removed_kept_for: REMOVED_KEPT_FOR,
             lock_wait: DEFAULT_LOCK_WAIT,
@@ -81,7 +96,7 @@ impl StoreConfig {
         };
         let mut config = Self::new(dir);
         config.identity = path(IDENTITY_VARIABLE)?;
-        config.passphrase_file = path(PASSPHRASE_FILE_VARIABLE)?;
+        config.passphrase = path(PASSPHRASE_FILE_VARIABLE)?.map(Passphrase::File);
         Ok(config)
     }
 
@@ -97,7 +112,21 @@ impl StoreConfig {
     /// The file is read together with the identity and must be readable by its owner only.
     #[must_use]
     pub fn passphrase_file(mut self, path: impl Into<PathBuf>) -> Self {
-        self.passphrase_file = Some(path.into());
+        self.passphrase = Some(Passphrase::File(path.into()));
+        self
+    }
+
+    /// Protects the identity with this passphrase. Default: no passphrase.
+    #[must_use]
+    pub fn passphrase(mut self, passphrase: SecretValue) -> Self {
+        self.passphrase = Some(Passphrase::Entered(passphrase));
+        self
+    }
+
+    /// Leaves the identity unprotected, as is the default.
+    #[must_use]
+    pub fn without_passphrase(mut self) -> Self {
+        self.passphrase = None;
         self
     }
 
@@ -155,26 +184,44 @@ impl StoreConfig {
         self.work_factor
     }
 
-    pub(crate) fn passphrase_path(&self) -> Option<&Path> {
-        self.passphrase_file.as_deref()
+    pub(crate) fn passphrase_source(&self) -> Option<&Passphrase> {
+        self.passphrase.as_ref()
+    }
+
+    /// Returns `true` if a passphrase is configured.
+    pub fn has_passphrase(&self) -> bool {
+        self.passphrase.is_some()
+    }
+
+    /// Returns the file that the passphrase is read from, if one is configured.
+    pub fn passphrase_path(&self) -> Option<&Path> {
+        match &self.passphrase {
+            Some(Passphrase::File(path)) => Some(path),
+            _ => None,
+        }
+    }
+
+    /// Returns `true` if the identity is not in the store's directory.
+    pub(crate) fn is_identity_elsewhere(&self) -> bool {
+        self.identity.is_some()
     }
 
     /// Returns the path of the identity: by default `identity.age` with a passphrase, `identity.txt` without one.
-    pub(crate) fn identity_path(&self) -> PathBuf {
+    pub fn identity_path(&self) -> PathBuf {
         self.identity
             .clone()
-            .unwrap_or_else(|| match self.passphrase_file {
-                Some(_) => self.dir.join("identity.age"),
-                None => self.dir.join("identity.txt"),
+            .unwrap_or_else(|| match self.passphrase {
+                Some(_) => self.dir.join(PROTECTED_IDENTITY),
+                None => self.dir.join(PLAIN_IDENTITY),
             })
     }
 
     /// Returns the default path of an identity that is protected if this configuration has no passphrase, and vice versa.
     pub(crate) fn other_identity_path(&self) -> Option<PathBuf> {
-        match (&self.identity, &self.passphrase_file) {
+        match (&self.identity, &self.passphrase) {
             (Some(_), _) => None,
-            (None, Some(_)) => Some(self.dir.join("identity.txt")),
-            (None, None) => Some(self.dir.join("identity.age")),
+            (None, Some(_)) => Some(self.dir.join(PLAIN_IDENTITY)),
+            (None, None) => Some(self.dir.join(PROTECTED_IDENTITY)),
         }
     }
 }

@@ -133,15 +133,56 @@ pub enum StoreError {
     },
     /// The passphrase does not open the identity file.
     #[error(
-        "the identity file {} cannot be used: the passphrase in {} does not open it",
+        "the identity file {} cannot be used: the passphrase{} does not open it",
         path.display(),
-        passphrase.display()
+        passphrase.as_ref().map(|file| format!(" in {}", file.display())).unwrap_or_default()
     )]
     WrongPassphrase {
         /// The identity file.
         path: PathBuf,
-        /// The passphrase file.
-        passphrase: PathBuf,
+        /// The passphrase file; `None` for a passphrase that the user entered.
+        passphrase: Option<PathBuf>,
+    },
+    /// A passphrase that the user entered is empty or not UTF-8.
+    #[error("the passphrase is empty or not text")]
+    UnusablePassphrase,
+    /// There is no store where one is needed.
+    #[error("there is no store in {}", dir.display())]
+    NoStore {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// The index is not encrypted to the identity.
+    #[error("{} is damaged: it is not encrypted to the store's identity, or its header was changed", path.display())]
+    OtherIdentity {
+        /// The index file.
+        path: PathBuf,
+    },
+    /// A file to create exists already.
+    #[error("{} exists already", path.display())]
+    Exists {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file is not a backup of a store, or a damaged one.
+    #[error("the backup {} cannot be used: {reason}", path.display())]
+    InvalidBackup {
+        /// The file.
+        path: PathBuf,
+        /// The fault.
+        reason: String,
+    },
+    /// The identity would have to be replaced and is outside of the store's directory.
+    #[error("the identity of the store is {}, which a restore does not replace", path.display())]
+    IdentityElsewhere {
+        /// The identity file.
+        path: PathBuf,
+    },
+    /// The identity does not open a backup.
+    #[error("the backup {} is encrypted to another identity", path.display())]
+    BackupOfOtherIdentity {
+        /// The backup.
+        path: PathBuf,
     },
     /// The list of further recipients is invalid.
     #[error("line {line} of {} is not an age recipient (`age1...`): {reason}", path.display())]
@@ -207,9 +248,10 @@ impl StoreError {
     pub fn remedy(&self) -> Option<String> {
         let remedy = match self {
             Self::ResponseTooLarge { .. } => "query fewer of them",
-            Self::Corrupt { .. } | Self::Identity { .. } | Self::IndexMissing { .. } => {
-                "restore it from a backup"
-            }
+            Self::Corrupt { .. }
+            | Self::Identity { .. }
+            | Self::IndexMissing { .. }
+            | Self::OtherIdentity { .. } => "restore it from a backup",
             Self::Exposed { path, dir, .. } => {
                 let argument = chmod_argument(*dir);
                 return Some(format!("run `chmod {argument} {}`", path.display()));
@@ -221,7 +263,7 @@ impl StoreError {
                 ));
             }
             Self::IdentityUnprotected { .. } => {
-                "protect it with `age -p -o identity.age identity.txt` and remove it, or unset KEYWAY_FILE_PASSPHRASE_FILE"
+                "run `keyway store passphrase` to protect it, or unset KEYWAY_FILE_PASSPHRASE_FILE"
             }
             Self::IdentityProtected { .. } => {
                 "name the file that holds the passphrase in KEYWAY_FILE_PASSPHRASE_FILE"
@@ -233,9 +275,17 @@ impl StoreError {
             Self::Passphrase { .. } => {
                 "put the passphrase on the first line of that file, readable by you alone"
             }
-            Self::WrongPassphrase { .. } => {
-                "put the right passphrase on the first line of that file"
-            }
+            Self::WrongPassphrase {
+                passphrase: Some(_),
+                ..
+            } => "put the right passphrase on the first line of that file",
+            Self::WrongPassphrase { .. } => "enter the right passphrase",
+            Self::UnusablePassphrase => "enter another one",
+            Self::NoStore { .. } => "name the directory of a store in KEYWAY_FILE_STORE",
+            Self::Exists { .. } => "choose another name",
+            Self::IdentityElsewhere { .. } => "put the identity that opens the backup there first",
+            Self::InvalidBackup { .. } => "use another backup",
+            Self::BackupOfOtherIdentity { .. } => "name the identity that opens it",
             Self::Recipient { .. } => "correct or remove that line",
             Self::RelativePath { .. } => "give an absolute one",
             Self::UnknownFormat { .. } => "use a newer one",
@@ -248,6 +298,22 @@ impl StoreError {
             Self::Io { .. } | Self::Random(_) => return None,
         };
         Some(remedy.to_owned())
+    }
+
+    /// Returns `true` if the store is there and cannot be opened until the user does something: a passphrase, an identity, an owner
+    /// or a mode.
+    pub fn is_locked(&self) -> bool {
+        matches!(
+            self,
+            Self::Exposed { .. }
+                | Self::ForeignOwner { .. }
+                | Self::Identity { .. }
+                | Self::IdentityMissing { .. }
+                | Self::IdentityProtected { .. }
+                | Self::IdentityUnprotected { .. }
+                | Self::Passphrase { .. }
+                | Self::WrongPassphrase { .. }
+        )
     }
 
     /// Returns a function that adds the operation and the file to an `io::Error`.

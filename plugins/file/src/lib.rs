@@ -5,6 +5,7 @@
 //! the details.
 //!
 //! - [`Store`] reads and writes the directory of a [`StoreConfig`].
+//! - [`Store::back_up`] writes a [`Backup`], and [`Store::install`] restores one.
 //! - [`FileProvider`] serves a store, and [`run`] is the main function of the plugin process.
 //! - [`StoreError`] names the file, the cause and the remedy.
 //!
@@ -38,4 +39,7 @@ pub use config::{
 pub use error::StoreError;
 pub use keyway_plugin_sdk::Expected;
 pub use provider::{FileProvider, run};
-pub use store::{Entry, MAX_RESPONSE_LEN, MAX_VALUE_LEN, Store, Version};
+pub use store::{
+    Backup, BackupReport, CheckedBackup, Entry, Installed, MAX_RESPONSE_LEN, MAX_VALUE_LEN,
+    Protection, RestoreKey, Store, Version,
+};

@@ -155,14 +155,7 @@ fn number(version: &str) -> Result<u64, WriteError> {
 /// Converts a [`StoreError`]. `Locked` is the kind of errors that the user has to resolve.
 fn into_provider_error(error: StoreError) -> ProviderError {
     let kind = match &error {
-        StoreError::Exposed { .. }
-        | StoreError::ForeignOwner { .. }
-        | StoreError::Identity { .. }
-        | StoreError::IdentityMissing { .. }
-        | StoreError::IdentityProtected { .. }
-        | StoreError::IdentityUnprotected { .. }
-        | StoreError::Passphrase { .. }
-        | StoreError::WrongPassphrase { .. } => ErrorKind::Locked,
+        error if error.is_locked() => ErrorKind::Locked,
         StoreError::Io { .. } | StoreError::Locked { .. } => ErrorKind::Unavailable,
         StoreError::NoLocation | StoreError::RelativePath { .. } => ErrorKind::Fatal,
         StoreError::NotFound { .. } => ErrorKind::NotFound,
@@ -367,7 +360,7 @@ mod tests {
     fn a_wrong_passphrase_is_locked_and_names_its_file() {
         let error = into_provider_error(StoreError::WrongPassphrase {
             path: "/s/identity.age".into(),
-            passphrase: "/run/passphrase".into(),
+            passphrase: Some("/run/passphrase".into()),
         });
         assert_eq!(error.kind(), ErrorKind::Locked);
         assert_eq!(

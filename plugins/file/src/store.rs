@@ -1,12 +1,15 @@
 //! The store: secrets in a directory, each version in its own age file, listed by an encrypted index.
 
+mod backup;
 mod cache;
 mod cipher;
 mod identity;
 mod index;
+mod keys;
 mod lock;
 mod private;
 mod reader;
+mod restore;
 mod steps;
 mod writer;
 
@@ -22,9 +25,12 @@ use std::time::SystemTime;
 use keyway_plugin_sdk::StoredVersion;
 use keyway_secrets::{Envelope, Id, Pattern, SecretValue};
 
+pub use self::backup::{Backup, BackupReport};
 use self::cache::ValueCache;
 use self::index::{Record, Retention};
+pub use self::keys::Protection;
 use self::reader::Loaded;
+pub use self::restore::{CheckedBackup, Installed, RestoreKey};
 use crate::{Expected, StoreConfig, StoreError};
 
 /// Largest value in bytes: 8 MiB.
@@ -32,6 +38,10 @@ pub const MAX_VALUE_LEN: usize = 8 * 1024 * 1024;
 /// Largest result of [`Store::get`] in bytes, values plus 256 bytes each: 15 MiB. A message of the protocol
 /// may usually have 16 MiB.
 pub const MAX_RESPONSE_LEN: u64 = 15 * 1024 * 1024;
+/// Name of the index in the store's directory.
+const INDEX_FILE: &str = "index.age";
+/// Name of the directory of values in the store's directory.
+const VALUES_DIR: &str = "values";
 /// Assumed size of an encoded envelope without its value, in bytes.
 const ENVELOPE_OVERHEAD: u64 = 256;
 
@@ -48,6 +58,7 @@ const ENVELOPE_OVERHEAD: u64 = 256;
 /// index.age       the secrets, and the file of each version
 /// values/*.age    one file per version, encrypted; the name reveals nothing about the secret
 /// store.lock      locked by writers
+/// replaced-*      a store that a restored backup has replaced
 /// ```
 ///
 /// ```
@@ -363,11 +374,11 @@ impl Store {
     }
 
     fn index_path(&self) -> PathBuf {
-        self.config.dir().join("index.age")
+        self.config.dir().join(INDEX_FILE)
     }
 
     fn values_dir(&self) -> PathBuf {
-        self.config.dir().join("values")
+        self.config.dir().join(VALUES_DIR)
     }
 
     fn value_path(&self, file: &str) -> PathBuf {

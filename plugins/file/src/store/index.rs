@@ -79,12 +79,12 @@ impl Record {
     }
 }
 
-fn now_ms() -> u64 {
+pub(super) fn now_ms() -> u64 {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
     u64::try_from(since_epoch.unwrap_or_default().as_millis()).unwrap_or(u64::MAX)
 }
 
-fn time(ms: u64) -> Option<SystemTime> {
+pub(super) fn time(ms: u64) -> Option<SystemTime> {
     UNIX_EPOCH.checked_add(Duration::from_millis(ms))
 }
 
@@ -174,6 +174,12 @@ impl Index {
     }
 
     /// Returns all versions of all secrets, removed ones included, in no order.
+    pub(super) fn records(&self) -> impl Iterator<Item = &Record> {
+        let records = self.secrets.values().chain(self.removed.values());
+        records.flatten()
+    }
+
+    /// As [`records`](Self::records), to change them.
     pub(super) fn records_mut(&mut self) -> impl Iterator<Item = &mut Record> {
         let records = self.secrets.values_mut().chain(self.removed.values_mut());
         records.flatten()
@@ -242,9 +248,7 @@ impl Index {
 
     /// Returns the names of all files in use.
     pub(super) fn files(&self) -> HashSet<&str> {
-        let records = self.secrets.values().chain(self.removed.values());
-        let records = records.flatten();
-        records.map(|record| record.file.as_str()).collect()
+        self.records().map(|record| record.file.as_str()).collect()
     }
 }
 

@@ -147,7 +147,7 @@ pub(super) fn create(path: &Path, content: &[u8]) -> Result<(), StoreError> {
 /// Replaces `path` by a file with this content. A crash at any time leaves the old content or the new one.
 pub(super) fn replace(path: &Path, content: &[u8]) -> Result<(), StoreError> {
     let dir = path.parent().unwrap_or(Path::new("."));
-    let temporary = dir.join(format!(".{}{TEMPORARY}", random_name()?));
+    let temporary = dir.join(temporary_name()?);
     create(&temporary, content)?;
     if let Err(error) = fs::rename(&temporary, path) {
         // As above: the next writer removes unfinished files.
@@ -177,6 +177,11 @@ pub(super) fn names(dir: &Path) -> Result<Vec<PathBuf>, StoreError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         Err(error) => Err(StoreError::io("list", dir)(error)),
     }
+}
+
+/// Returns the name of an unfinished file or directory, which the next writer removes.
+pub(super) fn temporary_name() -> Result<String, StoreError> {
+    Ok(format!(".{}{TEMPORARY}", random_name()?))
 }
 
 /// Returns 128 random bits in hexadecimal.

@@ -9,15 +9,17 @@ use std::sync::{Arc, PoisonError};
 use keyway_secrets::{Id, Pattern, SecretValue};
 use sha2::{Digest, Sha256};
 
-use super::identity::Identity;
+use super::cipher::CipherError;
+use super::identity::{self, Identity};
 use super::index::{Index, Record};
+use super::steps::{self, Step};
 use super::{MAX_VALUE_LEN, Store, private};
 use crate::{StoreConfig, StoreError};
 
 /// Largest index file in bytes, enough for some hundred thousand versions.
-const MAX_INDEX_LEN: u64 = 128 * 1024 * 1024;
+pub(super) const MAX_INDEX_LEN: u64 = 128 * 1024 * 1024;
 /// Largest value file in bytes: age adds some hundred bytes per recipient, and 16 bytes per 64 KiB.
-const MAX_VALUE_FILE_LEN: u64 = MAX_VALUE_LEN as u64 + 1024 * 1024;
+pub(super) const MAX_VALUE_FILE_LEN: u64 = MAX_VALUE_LEN as u64 + 1024 * 1024;
 /// Limit on the restarts of a reader whose files are replaced by writers.
 const MAX_RESTARTS: usize = 100;
 
@@ -155,24 +157,58 @@ impl Store {
         Ok(is_current.then_some(loaded))
     }
 
+    /// Reads the index and the identity that opens it, again if a writer has replaced the index meanwhile: the identity may then be
+    /// newer than the index that was opened.
     fn read_index(&self, previous: Option<&Loaded>) -> Result<Option<Loaded>, StoreError> {
         if !private::check_dir(self.config.dir())? {
             return Ok(None);
         }
         let path = self.index_path();
-        let Some((file, metadata)) = private::open(&path)? else {
-            return self.check_missing_index().map(|()| None);
-        };
+        let mut restarts = 0;
+        loop {
+            let Some((file, metadata)) = private::open(&path)? else {
+                return self.check_missing_index().map(|()| None);
+            };
+            steps::reached(Step::IndexOpened);
+            let stamp = Stamp::of(&metadata);
+            match self.read_opened(previous, file, &metadata) {
+                Err(_) if restarts < MAX_RESTARTS && Stamp::at(&path)? != Some(stamp) => {
+                    restarts += 1;
+                }
+                loaded => return loaded.map(Some),
+            }
+        }
+    }
+
+    fn read_opened(
+        &self,
+        previous: Option<&Loaded>,
+        file: File,
+        metadata: &Metadata,
+    ) -> Result<Loaded, StoreError> {
+        let path = self.index_path();
         let (identity, identity_stamp) = self.read_identity(previous)?;
-        let sealed = private::read(&path, &file, &metadata, MAX_INDEX_LEN)?;
-        let index = Index::parse(&path, &identity.decrypt(&path, &sealed)?)?;
-        Ok(Some(Loaded {
-            index,
+        let sealed = private::read(&path, &file, metadata, MAX_INDEX_LEN)?;
+        let text = identity.open(&path, &sealed);
+        let text = text.map_err(|failure| self.unopened_index(failure))?;
+        Ok(Loaded {
+            index: Index::parse(&path, &text)?,
             identity,
             identity_stamp,
-            stamp: Stamp::of(&metadata),
+            stamp: Stamp::of(metadata),
             _file: file,
-        }))
+        })
+    }
+
+    /// Returns the error of an index that the identity does not open. An identity of the opposite protection explains it: the
+    /// configuration names the wrong one of the two.
+    fn unopened_index(&self, failure: CipherError) -> StoreError {
+        match (failure, identity::check_other(&self.config)) {
+            (CipherError::Damaged(error), _) | (CipherError::NoMatchingKey, Err(error)) => error,
+            (CipherError::NoMatchingKey, Ok(())) => StoreError::OtherIdentity {
+                path: self.index_path(),
+            },
+        }
     }
 
     /// Returns the identity. Reuses the previous one if its file is unchanged, because decrypting one that is protected by a
@@ -191,10 +227,7 @@ impl Store {
         let identity = Identity::load(&self.config)?;
         match identity.zip(stamp) {
             Some((identity, stamp)) => Ok((Arc::new(identity), stamp)),
-            None => Err(StoreError::IdentityMissing {
-                dir: self.config.dir().to_owned(),
-                path,
-            }),
+            None => Err(self.identity_missing()),
         }
     }
 
@@ -244,21 +277,31 @@ impl Store {
             ));
         };
         let sealed = private::read(&path, &file, &metadata, MAX_VALUE_FILE_LEN)?;
-        if digest(&sealed) != record.sha256 {
-            return Err(StoreError::corrupt(
-                &path,
-                "it is not the file that the index lists",
-            ));
-        }
-        let mut content = identity.decrypt(&path, &sealed)?;
-        if content.len() as u64 != record.len {
-            return Err(StoreError::corrupt(
-                &path,
-                "its length is not the one in the index",
-            ));
-        }
-        Ok(SecretValue::new(std::mem::take(&mut *content)))
+        open_value(identity, record, &path, &sealed)
     }
+}
+
+/// Decrypts the content of a value file, which must be the one that the index lists.
+pub(super) fn open_value(
+    identity: &Identity,
+    record: &Record,
+    path: &Path,
+    sealed: &[u8],
+) -> Result<SecretValue, StoreError> {
+    if digest(sealed) != record.sha256 {
+        return Err(StoreError::corrupt(
+            path,
+            "it is not the file that the index lists",
+        ));
+    }
+    let mut content = identity.decrypt(path, sealed)?;
+    if content.len() as u64 != record.len {
+        return Err(StoreError::corrupt(
+            path,
+            "its length is not the one in the index",
+        ));
+    }
+    Ok(SecretValue::new(std::mem::take(&mut *content)))
 }
 
 fn is_missing_file(error: &StoreError) -> bool {

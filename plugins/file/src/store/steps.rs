@@ -1,12 +1,16 @@
-//! Crash points of a write; the tests abort the process at each of them.
+//! Steps of a write and of a reader; the tests abort the process at each of them, or let another writer go first.
 
-/// A completed step of a write.
+/// A completed step.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Step {
     /// The names in a directory are durable.
     DirSynced,
     /// Half of a new file is written.
     HalfWritten,
+    /// A reader has opened the index.
+    IndexOpened,
+    /// A file has a second name.
+    Linked,
     /// The lock is held.
     Locked,
     /// An unused file was removed.

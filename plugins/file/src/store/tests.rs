@@ -1,10 +1,12 @@
 //! Tests of the store against a real directory.
 
+mod backups;
 mod contents;
 mod corruption;
 mod crashes;
 mod history;
 mod identities;
+mod keys;
 mod permissions;
 mod writers;
 

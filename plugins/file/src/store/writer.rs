@@ -18,9 +18,9 @@ use super::{Store, cipher, private};
 use crate::{Expected, StoreError};
 
 /// A write in progress, which holds the lock.
-struct Transaction {
-    loaded: Arc<Loaded>,
-    recipients: Vec<x25519::Recipient>,
+pub(super) struct Transaction {
+    pub(super) loaded: Arc<Loaded>,
+    pub(super) recipients: Vec<x25519::Recipient>,
     _lock: WriteLock,
 }
 
@@ -114,7 +114,11 @@ impl Store {
         if self.load()?.is_none() {
             return Ok(0);
         }
-        let transaction = self.begin()?;
+        self.reencrypt_in(&self.begin()?)
+    }
+
+    /// Encrypts everything again, to the recipients of the transaction.
+    pub(super) fn reencrypt_in(&self, transaction: &Transaction) -> Result<usize, StoreError> {
         let mut index = transaction.loaded.index.clone();
         let mut count = 0;
         for record in index.records_mut() {
@@ -125,16 +129,14 @@ impl Store {
             count += 1;
         }
         private::sync_dir(&self.values_dir())?;
-        self.commit(&transaction, index)?;
+        self.commit(transaction, index)?;
         Ok(count)
     }
 
     /// Acquires the lock and loads the index. Creates index and identity if there are none.
-    fn begin(&self) -> Result<Transaction, StoreError> {
+    pub(super) fn begin(&self) -> Result<Transaction, StoreError> {
         let dir = self.config.dir();
-        private::create_dir(dir)?;
-        let lock = WriteLock::acquire(&dir.join("store.lock"), self.config.lock_timeout())?;
-        private::create_dir(&self.values_dir())?;
+        let lock = self.lock()?;
         let loaded = match self.load()? {
             Some(loaded) => loaded,
             None => self.initialize()?,
@@ -147,12 +149,25 @@ impl Store {
         })
     }
 
+    /// Acquires the lock. Creates the directories if they do not exist.
+    pub(super) fn lock(&self) -> Result<WriteLock, StoreError> {
+        let dir = self.config.dir();
+        private::create_dir(dir)?;
+        let lock = WriteLock::acquire(&dir.join("store.lock"), self.config.lock_timeout())?;
+        private::create_dir(&self.values_dir())?;
+        Ok(lock)
+    }
+
     /// Creates the identity and an empty index. The index is written before any value, so that values without an index
     /// prove its loss.
     fn initialize(&self) -> Result<Arc<Loaded>, StoreError> {
         let identity = match Identity::load(&self.config)? {
             Some(identity) => identity,
-            None => Identity::create(&self.config)?,
+            None => {
+                let identity = Identity::generate();
+                identity.write(&self.config)?;
+                identity
+            }
         };
         let recipients = identity.recipients(self.config.dir())?;
         let path = self.index_path();
@@ -186,7 +201,7 @@ impl Store {
 
     /// Removes value files that the index does not list, and temporary files of crashed writers. The new state is already
     /// durable, so the next writer removes the files that cannot be removed now.
-    fn remove_unused(&self, index: &Index) {
+    pub(super) fn remove_unused(&self, index: &Index) {
         let in_use = index.files();
         let values = private::names(&self.values_dir()).unwrap_or_default();
         let unused = values.iter().filter(|path| {
@@ -197,13 +212,16 @@ impl Store {
         let siblings = private::names(self.config.dir()).unwrap_or_default();
         let unfinished = siblings.iter().filter(|path| is_unfinished(path));
         for path in unused.chain(unfinished) {
-            let _ = fs::remove_file(path);
+            let _ = match path.is_dir() {
+                true => fs::remove_dir_all(path),
+                false => fs::remove_file(path),
+            };
             steps::reached(Step::Removed);
         }
     }
 }
 
-/// Returns `true` for a temporary file of [`private::replace`].
+/// Returns `true` for a temporary name of [`private::temporary_name`].
 fn is_unfinished(path: &Path) -> bool {
     let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
     name.strip_prefix('.')

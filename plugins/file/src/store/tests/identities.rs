@@ -132,7 +132,10 @@ fn a_handle_detects_a_replaced_identity() {
         &fixture.path("identity.txt"),
         other.to_string().expose_secret(),
     );
-    assert!(matches!(get(&store, "a"), Err(StoreError::Corrupt { .. })));
+    assert!(matches!(
+        get(&store, "a"),
+        Err(StoreError::OtherIdentity { .. })
+    ));
 }
 
 #[test]
