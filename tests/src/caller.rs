@@ -170,6 +170,10 @@ fn request(method: &str, argument: &str) -> (&'static str, serde_json::Value) {
             "/keyway.v1.ManagementService/Explain",
             json!({ "pattern": argument }),
         ),
+        "changed" => (
+            "/keyway.v1.HostService/Changed",
+            json!({ "patterns": [argument] }),
+        ),
         "plugins" => ("/plugins.v1.PluginManagementService/ListPlugins", json!({})),
         "inspect" => ("/keyway.v1.ManagementService/ListPlugins", json!({})),
         "status" => ("/keyway.v1.ManagementService/Status", json!({})),

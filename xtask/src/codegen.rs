@@ -38,6 +38,7 @@ const TARGETS: &[Target] = &[Target {
         "keyway/v1/catalog.proto",
         "keyway/v1/describe.proto",
         "keyway/v1/failure.proto",
+        "keyway/v1/host.proto",
         "keyway/v1/management.proto",
         "plugins/v1/plugins.proto",
         "resolver/v1/legacy.proto",
@@ -53,7 +54,9 @@ const WITH_VALUES: &[&str] = &[
 ];
 
 /// The methods whose requests carry a value, and the longest such request in bytes (`keyway_proto::limits::MAX_WRITE_REQUEST_LEN`).
-const LARGE_REQUESTS: &[(&str, usize)] = &[("keyway.store.v1.StoreService.Set", 12 * 1024 * 1024)];
+const LARGE_REQUESTS: &[(&str, usize)] = &[
+    ("keyway.store.v1.StoreService.Set", 12 * 1024 * 1024),
+];
 
 /// Writes the generated code, or checks that it is current.
 ///

@@ -3,6 +3,7 @@
 #[cfg(test)]
 mod tests;
 
+use std::convert::Infallible;
 use std::error::Error as StdError;
 use std::fmt;
 use std::future::Future;
@@ -19,6 +20,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
 use crate::admission::{Admission, AdmissionControl};
+use crate::daemon::Daemon;
 use crate::registration::RegistrationRequest;
 use crate::service::{self, PluginRouter, Role, ShutdownRequested};
 
@@ -114,6 +116,7 @@ pub(crate) async fn run<T>(
     io: T,
     role: &dyn Role,
     registration: &RegistrationRequest,
+    daemon: &Daemon,
     stop: impl Future<Output = ()>,
 ) -> Result<Ended, RegisterError>
 where
@@ -140,6 +143,7 @@ where
                 log_disconnect(ended.err());
                 Ended::Disconnected
             }
+            never = connection.report(daemon) => match never {},
         }),
         Ok(Some(ended)) => Ok(ended),
         Err(error) => Err(error),
@@ -224,6 +228,12 @@ impl Connection {
         tracing::debug!(%name, %daemon, "registered");
         self.admission.open(request_timeout(&response));
         Ok(())
+    }
+
+    /// Sends the reports of the provider.
+    async fn report(&self, daemon: &Daemon) -> Infallible {
+        daemon.report(&self.session).await;
+        std::future::pending().await
     }
 
     /// Converts the error of the call: neither a closed connection nor an error of this end, which has a source, is a refusal.

@@ -10,6 +10,7 @@
 //! - A provider that also stores secrets for clients implements [`SecretsProvider::set_secret`] and its companions.
 //! - [`Description`] holds the facts that a provider registers beside its realm: whether a call may prompt the user, the
 //! concurrency limit.
+//! - [`Daemon`] reports to the daemon which secrets changed.
 //! - [`AccessControl`] is the other kind of plugin: it decides which callers may read.
 //!
 //! A complete plugin:
@@ -52,6 +53,7 @@ mod backoff;
 mod blocking;
 mod command;
 mod connection;
+mod daemon;
 mod description;
 mod dial;
 mod error;
@@ -83,6 +85,7 @@ pub use backoff::Backoff;
 pub use blocking::{MAX_BLOCKING_THREADS, blocking};
 pub use command::{Command, CommandError, DEFAULT_MAX_OUTPUT, Output, command};
 pub use connection::RegisterError;
+pub use daemon::Daemon;
 pub use description::Description;
 pub use error::{ErrorKind, ProviderError, ResultExt};
 pub use path_below::PathBelow;

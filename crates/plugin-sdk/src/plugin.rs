@@ -23,7 +23,7 @@ use crate::registration::RegistrationRequest;
 use crate::service::{Access, Provider, Role};
 use crate::signals::Signals;
 use crate::start::{self, Start};
-use crate::{AccessControl, Backoff, ProviderError, SecretsProvider, log, process};
+use crate::{AccessControl, Backoff, Daemon, ProviderError, SecretsProvider, log, process};
 
 /// Default memory budget of the large responses of a provider, in bytes: 64 MiB.
 pub const DEFAULT_ANSWER_MEMORY: u64 = 64 * 1024 * 1024;
@@ -77,6 +77,7 @@ pub struct Plugin {
     name: Option<String>,
     reconnect: Option<Backoff>,
     answer_memory: u64,
+    daemon: Daemon,
 }
 
 impl Default for Plugin {
@@ -85,6 +86,7 @@ impl Default for Plugin {
             name: None,
             reconnect: None,
             answer_memory: DEFAULT_ANSWER_MEMORY,
+            daemon: Daemon::new(),
         }
     }
 }
@@ -117,6 +119,13 @@ impl Plugin {
     #[must_use]
     pub fn answer_memory(mut self, bytes: u64) -> Self {
         self.answer_memory = bytes;
+        self
+    }
+
+    /// Connects a handle, with which the provider reports changes of its secrets, to the daemon.
+    #[must_use]
+    pub fn daemon(mut self, daemon: &Daemon) -> Self {
+        self.daemon = daemon.clone();
         self
     }
 
@@ -171,7 +180,7 @@ impl Plugin {
             let mut signals = Signals::listen().map_err(RunError::Runtime)?;
             match start {
                 Start::Launched { config, socket } => {
-                    run_launched(config, socket, &*role, &mut signals).await
+                    run_launched(config, socket, &*role, &self.daemon, &mut signals).await
                 }
                 Start::External => self.run_external(&*role, &mut signals).await,
             }
@@ -192,7 +201,7 @@ impl Plugin {
         let mut attempt = 0;
         loop {
             let started = Instant::now();
-            let outcome = connect_once(role, &registration, signals).await;
+            let outcome = connect_once(role, &registration, &self.daemon, signals).await;
             let Some(backoff) = self.reconnect.as_ref() else {
                 return outcome.map(drop);
             };
@@ -227,13 +236,14 @@ impl Drop for FlushOnDrop {
 async fn connect_once(
     role: &dyn Role,
     registration: &RegistrationRequest,
+    daemon: &Daemon,
     signals: &mut Signals,
 ) -> Result<Ended, RunError> {
     let stream = tokio::select! {
         () = signals.received() => return Ok(Ended::Signalled),
         stream = dial(|name| env::var_os(name)) => stream?,
     };
-    Ok(connection::run(stream, role, registration, signals.received()).await?)
+    Ok(connection::run(stream, role, registration, daemon, signals.received()).await?)
 }
 
 /// Serves the inherited connection of a launched plugin.
@@ -241,12 +251,13 @@ async fn run_launched(
     config: LaunchConfig,
     socket: std::os::unix::net::UnixStream,
     role: &dyn Role,
+    daemon: &Daemon,
     signals: &mut Signals,
 ) -> Result<(), RunError> {
     let registration =
         RegistrationRequest::new(config.name, config.timeout, role).map_err(RegisterError::from)?;
     let stream = UnixStream::from_std(socket).map_err(RunError::Runtime)?;
-    let ended = connection::run(stream, role, &registration, signals.received()).await?;
+    let ended = connection::run(stream, role, &registration, daemon, signals.received()).await?;
     tracing::debug!(?ended, "connection ended");
     Ok(())
 }

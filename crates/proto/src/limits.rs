@@ -16,6 +16,10 @@ pub const MAX_NAME_LEN: usize = 256;
 pub const MAX_VERSION_LEN: usize = 256;
 /// The most patterns of a realm.
 pub const MAX_REALM_PATTERNS: usize = 64;
+/// The most patterns of one `Changed` request.
+pub const MAX_CHANGED_PATTERNS: usize = 64;
+/// The most `Changed` requests of one plugin in a second.
+pub const MAX_CHANGES_PER_SECOND: u32 = 10;
 /// The longest encoded [`PluginDescription`](crate::keyway::v1::PluginDescription), in bytes.
 pub const MAX_DESCRIPTION_LEN: usize = 8 * 1024;
 /// The longest `description` and the longest `homepage` of a [`PluginDescription`](crate::keyway::v1::PluginDescription), in

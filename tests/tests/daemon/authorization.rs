@@ -3,7 +3,7 @@
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use keyway_local::Address;
 use keyway_proto::plugins::v1::RunStatus;
@@ -256,6 +256,54 @@ async fn a_launched_plugin_does_not_administrate_and_reads_nothing() {
         assert_eq!(daemon.value(ID).await.expect("a value"), "right");
         daemon.stop().await;
     }
+}
+
+/// Reports are a matter of the plugin's own connection.
+#[tokio::test]
+async fn a_plugin_reports_changes_over_its_connection_once_it_has_registered() {
+    for (calls_before_registration, expected) in [
+        (false, ["ok", "status 404", "status 404"]),
+        (true, ["failed_precondition", "status 404", "status 404"]),
+    ] {
+        let home = home();
+        let vias = [Via::Connection, Via::Socket, Via::Child];
+        let calls = vias.map(|via| DaemonCall::new(via, "changed", "db/**"));
+        let script = Script {
+            calls: calls.to_vec(),
+            calls_before_registration,
+            ..Script::default()
+        };
+        home.play("reporter", &script);
+        let mut config = home.config();
+        config.start_timeout = WAIT_LIMIT;
+        let daemon = TestDaemon::with_config(Arc::clone(&home), config);
+        let events = home.wait_for_events("reporter", "called", 3).await;
+        for (event, expected) in events.iter().zip(expected) {
+            assert!(event.ends_with(expected), "{event}");
+        }
+        daemon.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_flood_of_reports_is_refused_and_ends_nothing() {
+    let home = home();
+    let call = DaemonCall::new(Via::Connection, "changed", "db/**");
+    let script = Script {
+        calls: vec![call; 200],
+        ..Script::default()
+    };
+    home.play("reporter", &script);
+    let started = Instant::now();
+    let daemon = TestDaemon::with_config(Arc::clone(&home), home.config());
+    let events = home.wait_for_events("reporter", "called", 200).await;
+    let n_ok = events.iter().filter(|event| event.ends_with(" ok")).count();
+    let most = 10 + 10 * (started.elapsed().as_secs_f64().ceil() as usize);
+    assert!((10..=most).contains(&n_ok), "{n_ok} of at most {most}");
+    let is_refused = |event: &&String| event.ends_with("resource_exhausted");
+    assert_eq!(events.iter().filter(is_refused).count(), 200 - n_ok);
+    assert_eq!(daemon.value(ID).await.expect("a value"), "right");
+    daemon.stop().await;
 }
 
 /// A query of its own processes does not wait for the plugin itself.

@@ -151,7 +151,7 @@ fn start_on(
     tokio::spawn(async move {
         let role = Provider::new(provider, u64::MAX);
         let registration = RegistrationRequest::new("p".to_owned(), timeout, &role).unwrap();
-        run(io, &role, &registration, stop).await
+        run(io, &role, &registration, &crate::Daemon::default(), stop).await
     })
 }
 

@@ -9,7 +9,9 @@ use keyway_http::{Limits, serve};
 use keyway_local::with_causes;
 use keyway_mux::{Config, Listener, Session};
 use keyway_proto::DESCRIBE_HEADER;
-use keyway_proto::keyway::v1::PluginDescription;
+use keyway_proto::keyway::v1::{
+    ChangedRequest, ChangedResponse, HostService, HostServiceServer, PluginDescription,
+};
 use keyway_proto::plugins::v1::register_plugin_request::Metadata;
 use keyway_proto::plugins::v1::{
     RegisterPluginRequest, RegisterPluginResponse, RegisterService, RegisterServiceServer,
@@ -17,7 +19,7 @@ use keyway_proto::plugins::v1::{
 use keyway_proto::registration::{InvalidDescription, check_registration};
 use keyway_rpc::{BinaryMetadata as _, Error, Request, Response, Router};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use super::{Registration, TestDaemon};
@@ -25,7 +27,10 @@ use crate::connection::{self, RegisterError};
 use crate::plugin::DEFAULT_ANSWER_MEMORY;
 use crate::registration::RegistrationRequest;
 use crate::service::{Access, Provider, Role};
-use crate::{AccessControl, Description, SecretsProvider};
+use crate::{AccessControl, Daemon, Description, SecretsProvider};
+
+/// The most reports of changed secrets that a test has not read; further ones wait.
+const MAX_UNREAD_CHANGES: usize = 64;
 
 /// Builds a [`TestDaemon`].
 #[derive(Clone, Debug)]
@@ -36,6 +41,7 @@ pub struct TestDaemonBuilder {
     answer_memory: u64,
     /// `true` if the plugin must register with `name`, as a launched plugin must.
     is_launched: bool,
+    daemon: Daemon,
     pub(super) variables: Vec<(OsString, OsString)>,
 }
 
@@ -47,6 +53,7 @@ impl Default for TestDaemonBuilder {
             refusal: None,
             answer_memory: DEFAULT_ANSWER_MEMORY,
             is_launched: false,
+            daemon: Daemon::new(),
             variables: Vec::new(),
         }
     }
@@ -71,6 +78,13 @@ impl TestDaemonBuilder {
     #[must_use]
     pub fn answer_memory(mut self, bytes: u64) -> Self {
         self.answer_memory = bytes;
+        self
+    }
+
+    /// Connects the handle of a provider; see [`Plugin::daemon`](crate::Plugin::daemon).
+    #[must_use]
+    pub fn daemon(mut self, daemon: &Daemon) -> Self {
+        self.daemon = daemon.clone();
         self
     }
 
@@ -120,7 +134,10 @@ impl TestDaemonBuilder {
             let _ = driver.await;
         });
         let (registrar, registered) = Registrar::new(self);
-        let router = Router::new().add_service(RegisterServiceServer::new(registrar));
+        let (sender, changes) = mpsc::channel(MAX_UNREAD_CHANGES);
+        let router = Router::new()
+            .add_service(RegisterServiceServer::new(registrar))
+            .add_service(HostServiceServer::new(Host(sender)));
         let listener = Listener::new(session.clone());
         tasks.spawn(async move {
             serve(
@@ -133,7 +150,7 @@ impl TestDaemonBuilder {
         });
         tokio::select! {
             Ok(registration) = registered => {
-                Ok(TestDaemon { session, registration, plugin: None, process: None, _tasks: tasks })
+                Ok(TestDaemon { session, registration, changes, plugin: None, process: None, _tasks: tasks })
             }
             ended = session.closed() => {
                 Err(RegisterError::Lost { name, source: ended.err().map(Into::into) })
@@ -151,8 +168,9 @@ impl TestDaemonBuilder {
         let (near, far) = tokio::io::duplex(64 * 1024);
         let registration =
             RegistrationRequest::new(self.name.clone(), connection::REGISTRATION_TIMEOUT, &*role)?;
+        let daemon = self.daemon.clone();
         let plugin = tokio::spawn(async move {
-            connection::run(far, &*role, &registration, std::future::pending()).await
+            connection::run(far, &*role, &registration, &daemon, std::future::pending()).await
         });
         match self.attach(near).await {
             Ok(mut daemon) => {
@@ -261,6 +279,20 @@ impl RegisterService for Registrar {
             engine_version: Some("v0.0.0".to_owned()),
             request_timeout: prost_types::Duration::try_from(self.settings.request_timeout).ok(),
         }))
+    }
+}
+
+/// Takes the reports of the plugin.
+struct Host(mpsc::Sender<Vec<String>>);
+
+impl HostService for Host {
+    async fn changed(
+        &self,
+        request: Request<ChangedRequest>,
+    ) -> Result<Response<ChangedResponse>, Error> {
+        // The receiver is gone if the test has ended.
+        let _ = self.0.send(request.into_message().patterns).await;
+        Ok(Response::new(ChangedResponse {}))
     }
 }
 

@@ -40,6 +40,7 @@ use keyway_mux::{Connector, Session};
 use keyway_proto::accesscontrol::v1 as access;
 use keyway_proto::plugins::v1::{PluginServiceClient, ShutdownRequest};
 use keyway_secrets::{Envelope, Pattern};
+use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
 
 pub use self::builder::TestDaemonBuilder;
@@ -84,6 +85,8 @@ pub struct Registration {
 pub struct TestDaemon {
     session: Session,
     registration: Registration,
+    /// The reports of changed secrets.
+    changes: mpsc::Receiver<Vec<String>>,
     /// The task of the plugin's end; `None` if the plugin is another process.
     plugin: Option<JoinHandle<Result<Ended, RegisterError>>>,
     /// The plugin's process; `None` unless it was launched.
@@ -111,6 +114,17 @@ impl TestDaemon {
     #[must_use]
     pub fn registration(&self) -> &Registration {
         &self.registration
+    }
+
+    /// Returns the patterns of the next report of changed secrets, which may be several calls of
+    /// [`Daemon::changed`](crate::Daemon::changed); none stands for all secrets.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the plugin has left.
+    pub async fn next_change(&mut self) -> Vec<String> {
+        let change = self.changes.recv().await;
+        change.expect("the plugin is connected")
     }
 
     /// Gets the secrets that match; [`call`](Self::call) has more options.

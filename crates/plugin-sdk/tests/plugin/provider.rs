@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use keyway_plugin_sdk::testing::{TestDaemon, TestDaemonBuilder};
 use keyway_plugin_sdk::{
-    AccessControl, Decision, Envelope, ErrorKind, Listed, Pattern, ProviderError, Query, Requester,
-    ResultExt, SecretsProvider,
+    AccessControl, Daemon, Decision, Envelope, ErrorKind, Listed, Pattern, ProviderError, Query,
+    Requester, ResultExt, SecretsProvider,
 };
 use tokio::sync::{Barrier, Semaphore};
 use tokio::time::Instant;
@@ -423,5 +423,30 @@ async fn an_access_control_module_decides() {
         (error.kind(), error.message()),
         (ErrorKind::Unavailable, "the policy server is down")
     );
+    daemon.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn changed_secrets_are_reported_and_what_changes_meanwhile_is_one_report() {
+    let handle = Daemon::new();
+    // The daemon has nothing of a plugin that is not connected.
+    handle.changed(&"moody/before".parse().unwrap());
+    let started = TestDaemonBuilder::default()
+        .daemon(&handle)
+        .start(Moody::new());
+    let mut daemon = started.await.unwrap();
+    // The connection is served by the runtime of this test, so the report waits for it.
+    daemon.get("moody/a").await.unwrap();
+    handle.changed(&"moody/a".parse().unwrap());
+    assert_eq!(daemon.next_change().await, ["moody/a"]);
+    let changes = handle.clone();
+    std::thread::spawn(move || {
+        for id in ["moody/a", "moody/b", "moody/a"] {
+            changes.changed(&id.parse().unwrap());
+        }
+    })
+    .join()
+    .unwrap();
+    assert_eq!(daemon.next_change().await, ["moody/a", "moody/b"]);
     daemon.stop().await;
 }

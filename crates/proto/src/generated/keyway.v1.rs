@@ -502,6 +502,192 @@ impl FailureKind {
         }
     }
 }
+/// The secrets that changed.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ChangedRequest {
+    /// Patterns of their ids, at most 64. Empty: all secrets of the plugin.
+    #[prost(string, repeated, tag = "1")]
+    pub patterns: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+impl ::prost::Name for ChangedRequest {
+    const NAME: &'static str = "ChangedRequest";
+    const PACKAGE: &'static str = "keyway.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "keyway.v1.ChangedRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "type.googleapis.com/keyway.v1.ChangedRequest".into()
+    }
+}
+/// The responses are dropped.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ChangedResponse {}
+impl ::prost::Name for ChangedResponse {
+    const NAME: &'static str = "ChangedResponse";
+    const PACKAGE: &'static str = "keyway.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "keyway.v1.ChangedResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "type.googleapis.com/keyway.v1.ChangedResponse".into()
+    }
+}
+/// The methods of `keyway.v1.HostService`.
+#[cfg(any(feature = "client", feature = "server"))]
+pub mod host_service_methods {
+    /// `keyway.v1.HostService/Changed`.
+    pub static CHANGED: ::keyway_rpc::MethodSpec = {
+        let spec = ::keyway_rpc::MethodSpec::unary("/keyway.v1.HostService/Changed")
+            .with_idempotency(::keyway_rpc::Idempotency::Idempotent);
+        #[cfg(feature = "json")]
+        let spec = spec.with_descriptors(&super::DESCRIPTORS);
+        spec
+    };
+}
+/// The service `keyway.v1.HostService`, to be implemented.
+///
+/// Served by the daemon to each plugin that has registered.
+#[cfg(feature = "server")]
+#[allow(
+    clippy::wrong_self_convention,
+    dead_code,
+    reason = "the names are those of the service, and not every program uses them all"
+)]
+pub trait HostService: ::core::marker::Send + ::core::marker::Sync + 'static {
+    /// Serves `keyway.v1.HostService/Changed`.
+    ///
+    /// Reports that secrets of this plugin changed. The daemon forgets the responses that it keeps for these ids; calls in flight
+    /// are completed for the callers that wait already, and are neither joined nor kept. At most 10 a second; a further one is
+    /// `resource_exhausted`, and the daemon forgets all responses of the plugin.
+    fn changed(
+        &self,
+        request: ::keyway_rpc::Request<ChangedRequest>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<ChangedResponse>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&host_service_methods::CHANGED),
+            )
+        }
+    }
+}
+/// Serves `keyway.v1.HostService` by an implementation of [`HostService`], which clones share.
+#[cfg(feature = "server")]
+#[allow(dead_code, reason = "not every program uses every part of a service")]
+#[derive(Debug)]
+pub struct HostServiceServer<T> {
+    service: ::std::sync::Arc<T>,
+}
+#[cfg(feature = "server")]
+#[allow(dead_code, reason = "not every program uses every part of a service")]
+impl<T: HostService> HostServiceServer<T> {
+    /// Returns a server of an implementation, owned or in an `Arc`.
+    pub fn new(service: impl ::core::convert::Into<::std::sync::Arc<T>>) -> Self {
+        Self { service: service.into() }
+    }
+}
+#[cfg(feature = "server")]
+impl<T> ::core::clone::Clone for HostServiceServer<T> {
+    fn clone(&self) -> Self {
+        Self {
+            service: ::std::sync::Arc::clone(&self.service),
+        }
+    }
+}
+#[cfg(feature = "server")]
+impl<T: HostService> ::keyway_rpc::IntoRoutes for HostServiceServer<T> {
+    fn into_routes(self) -> ::std::vec::Vec<::keyway_rpc::Route> {
+        ::std::vec::Vec::from([
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &host_service_methods::CHANGED,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { HostService::changed(&*service, request).await }
+                    },
+                )
+            },
+        ])
+    }
+}
+/// Calls `keyway.v1.HostService` over the transport `S`.
+#[cfg(feature = "client")]
+#[allow(dead_code, reason = "not every program uses every part of a service")]
+#[derive(Clone, Debug)]
+pub struct HostServiceClient<S> {
+    client: ::keyway_rpc::client::Client<S>,
+}
+#[cfg(feature = "client")]
+#[allow(dead_code, reason = "not every program uses every part of a service")]
+impl<S> HostServiceClient<S> {
+    /// Returns a client over a transport, with the default settings.
+    pub fn new(transport: S) -> Self {
+        Self {
+            client: ::keyway_rpc::client::Client::new(transport),
+        }
+    }
+    /// Returns a client over a transport, with these settings.
+    pub fn with_config(
+        transport: S,
+        config: impl ::core::convert::Into<
+            ::std::sync::Arc<::keyway_rpc::client::Config>,
+        >,
+    ) -> Self {
+        Self {
+            client: ::keyway_rpc::client::Client::with_config(transport, config),
+        }
+    }
+}
+#[cfg(feature = "client")]
+impl<S> ::core::convert::From<::keyway_rpc::client::Client<S>> for HostServiceClient<S> {
+    fn from(client: ::keyway_rpc::client::Client<S>) -> Self {
+        Self { client }
+    }
+}
+#[cfg(feature = "client")]
+#[allow(
+    clippy::wrong_self_convention,
+    dead_code,
+    reason = "the names are those of the service, and not every program uses them all"
+)]
+impl<S: ::keyway_rpc::client::Transport> HostServiceClient<S> {
+    /// Calls `keyway.v1.HostService/Changed`.
+    ///
+    /// Reports that secrets of this plugin changed. The daemon forgets the responses that it keeps for these ids; calls in flight
+    /// are completed for the callers that wait already, and are neither joined nor kept. At most 10 a second; a further one is
+    /// `resource_exhausted`, and the daemon forgets all responses of the plugin.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn changed<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<ChangedResponse>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<ChangedRequest>>,
+    {
+        self.client
+            .unary(&host_service_methods::CHANGED, ::core::convert::Into::into(request))
+    }
+}
 /// No fields.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ReloadRequest {}

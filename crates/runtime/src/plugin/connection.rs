@@ -10,6 +10,7 @@ use keyway_http::{Health, Limits, serve};
 use keyway_local::{format_duration, is_stopped, with_causes};
 use keyway_mux::{Listener, OpenError as OpenStreamError, PeerSuspension, Session};
 use keyway_proto::health::v1::VersionServiceServer;
+use keyway_proto::keyway::v1::HostServiceServer;
 use keyway_proto::plugins::v1 as plugins;
 use keyway_proto::resolver::v1 as resolver;
 use keyway_rpc::{Error, Request, Response, Router};
@@ -19,6 +20,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::calls::Handle;
+use super::notices::Notices;
 use super::registration::{Generation, Registration, RegistrationError, RegistrationRequest};
 use crate::config::{PluginSettings, VersionInfo};
 use crate::model::PluginName;
@@ -47,6 +49,7 @@ pub(crate) enum OpenError {
 pub(crate) struct Registrant {
     registration: Registration,
     link: Link,
+    notices: Notices,
     reply: Reply,
 }
 
@@ -106,7 +109,11 @@ where
     } = options;
     let mut driver = OwnedTask::spawn(driver);
     let (service, registered) = RegistrationService::new();
-    let server = OwnedTask::spawn(serve_plugin(session.clone(), service.into_router(version)));
+    let notices = Notices::new();
+    let router = service
+        .into_router(version)
+        .add_service(HostServiceServer::new(notices.clone()));
+    let server = OwnedTask::spawn(serve_plugin(session.clone(), router));
     let (request, reply) = tokio::select! {
         biased;
         Ok(registered) = registered => registered,
@@ -122,6 +129,7 @@ where
         Ok(registration) => Ok(Registrant {
             registration,
             link,
+            notices,
             reply,
         }),
         Err(error) => Err(refuse(link, reply, error).await),
@@ -165,6 +173,7 @@ impl Registrant {
         let Self {
             registration,
             link,
+            notices,
             reply,
         } = self;
         let registration = Arc::new(registration);
@@ -172,9 +181,10 @@ impl Registrant {
             engine_version: engine_version.to_owned(),
             request_timeout: registration.request_timeout(settings),
         };
+        let handle = Handle::new(Arc::clone(&registration), link.session.clone(), settings);
+        notices.accept(&handle);
         // A plugin that has gone is noticed by the end of its session.
         let _ = reply.send(Ok(welcome));
-        let handle = Handle::new(Arc::clone(&registration), link.session.clone(), settings);
         PluginConnection {
             registration,
             handle,

@@ -20,6 +20,9 @@ const MAX_RESPONSES: usize = 256;
 /// The most bytes that they take in memory together. A response that is larger by itself is not kept.
 const MAX_BYTES: u64 = 32 * 1024 * 1024;
 
+/// The most comparisons of two patterns by one [`Flights::forget`], during which no call of the plugin begins.
+const MAX_COMPARISONS: usize = MAX_RESPONSES;
+
 /// A response that several callers share.
 pub(crate) type SharedResponse = Arc<Result<Secrets, CallError>>;
 
@@ -173,6 +176,19 @@ impl<R: Keep> Flights<R> {
     /// Drops every kept response. Calls in flight continue for their present waiters.
     pub(crate) fn clear(&self) {
         lock(&self.table).slots.clear();
+    }
+
+    /// Drops the kept responses to queries that overlap one of `patterns`, as [`clear`](Self::clear) does for all. Where the comparison
+    /// would take long, it drops all.
+    pub(crate) fn forget(&self, patterns: &[Pattern]) {
+        let mut table = lock(&self.table);
+        let n_comparisons = patterns.len() * table.slots.len();
+        if n_comparisons > MAX_COMPARISONS {
+            table.slots.clear();
+            return;
+        }
+        let is_changed = |key: &Key| patterns.iter().any(|pattern| pattern.overlaps(&key.query));
+        table.slots.retain(|key, _| !is_changed(key));
     }
 
     fn look_up(

@@ -10,6 +10,7 @@ mod ending;
 mod flight;
 mod host;
 mod machine;
+mod notices;
 mod registration;
 mod resources;
 mod retry;

@@ -113,8 +113,13 @@ impl Script {
 
     /// Takes no more calls.
     pub(crate) fn go_away(&self) {
+        self.session().go_away();
+    }
+
+    /// Returns the plugin's end of its last connection.
+    pub(crate) fn session(&self) -> Session {
         let session = self.shared.session.lock().expect("no panic");
-        session.as_ref().expect("connected").go_away();
+        session.clone().expect("connected")
     }
 
     async fn reply(&self, pattern: &str, headers: &HeaderMap) -> Reply {
