@@ -34,6 +34,7 @@ const TARGETS: &[Target] = &[Target {
     protos: &[
         "accesscontrol/v1/accesscontrol.proto",
         "health/v1/health.proto",
+        "keyway/store/v1/docker.proto",
         "keyway/store/v1/store.proto",
         "keyway/v1/catalog.proto",
         "keyway/v1/describe.proto",
@@ -49,12 +50,14 @@ const TARGETS: &[Target] = &[Target {
 
 /// The fields that hold secret values. `Debug` omits them, and the buffers of the methods that carry them are zeroized.
 const WITH_VALUES: &[&str] = &[
+    "keyway.store.v1.DockerSecret.value",
     "keyway.store.v1.SetRequest.value",
     "resolver.v1.GetSecretsResponse.Envelope.value",
 ];
 
 /// The methods whose requests carry a value, and the longest such request in bytes (`keyway_proto::limits::MAX_WRITE_REQUEST_LEN`).
 const LARGE_REQUESTS: &[(&str, usize)] = &[
+    ("keyway.store.v1.DockerService.Store", 12 * 1024 * 1024),
     ("keyway.store.v1.StoreService.Set", 12 * 1024 * 1024),
 ];
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod addresses;
 mod client;
+pub(crate) mod docker;
 mod files;
 mod hijack;
 mod listener;
@@ -110,7 +111,12 @@ impl Server {
             Arc::clone(&self.settings),
         );
         let make_service = |client: &ClientStream, admission| {
-            ClientService::new(self.router.clone(), Arc::clone(client.peer()), admission)
+            ClientService::new(
+                self.router.clone(),
+                Arc::clone(client.peer()),
+                admission,
+                Arc::clone(&self.settings),
+            )
         };
         let places = Places::within(descriptor_limit(), open_descriptors());
         let limits = Limits::default()

@@ -10,6 +10,7 @@ use crate::common::PLUGIN;
 async fn start(decision: Decision) -> TestDaemon {
     let home = Home::new(PLUGIN);
     let mut config = home.config();
+    config.docker_writes = true;
     home.add("good");
     home.play(
         "gate",
@@ -53,6 +54,18 @@ async fn a_module_that_denies_a_write_keeps_it_from_every_plugin() {
         );
         assert!(response.contains("gate"), "{method}: {response}");
     }
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_module_is_consulted_about_a_write_of_dockers_programs() {
+    let daemon = start(Decision::DenyBelow("keyway/write/good".to_owned())).await;
+    let json = r#"{"id":"good/key","value":"dummy"}"#;
+    let response = daemon.post("/internal/secrets", json).await;
+    assert!(response.contains("gate"), "{response}");
+    let json = r#"{"id":"other/key","value":"dummy"}"#;
+    let response = daemon.post("/internal/secrets", json).await;
+    assert!(response.contains("there is no plugin file"), "{response}");
     daemon.stop().await;
 }
 

@@ -2,7 +2,7 @@
 
 use keyway_secrets::{Id, SecretValue};
 
-use crate::keyway::store::v1::SetRequest;
+use crate::keyway::store::v1::{DockerSecret, SetRequest};
 
 impl SetRequest {
     /// Creates a request that stores `value` under `id`, whatever the current version is. The value moves and is not copied.
@@ -23,6 +23,24 @@ impl SetRequest {
 impl Drop for SetRequest {
     fn drop(&mut self) {
         super::zeroize_value(&mut self.value);
+    }
+}
+
+impl DockerSecret {
+    /// Converts into the request of `Set`. The value moves and is not copied; `None` if the secret has none.
+    pub fn take_set_request(&mut self) -> Option<SetRequest> {
+        let mut request = SetRequest::default();
+        request.id = self.id.take();
+        request.value = Some(self.value.take()?.into_bytes());
+        request.metadata = std::mem::take(&mut self.metadata);
+        Some(request)
+    }
+}
+
+/// As [`SetRequest`].
+impl Drop for DockerSecret {
+    fn drop(&mut self) {
+        super::zeroize_value(&mut self.value.take().map(String::into_bytes));
     }
 }
 

@@ -647,6 +647,189 @@ impl<S: ::keyway_rpc::client::Transport> StoreServiceClient<S> {
             .unary(&store_service_methods::RESTORE, ::core::convert::Into::into(request))
     }
 }
+/// The body of the request, as JSON.
+#[derive(Clone, PartialEq, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct DockerSecret {
+    /// The secret's id.
+    #[prost(string, optional, tag = "1")]
+    pub id: ::core::option::Option<::prost::alloc::string::String>,
+    /// The secret itself.
+    #[prost(string, optional, tag = "2")]
+    pub value: ::core::option::Option<::prost::alloc::string::String>,
+    /// Further attributes; not secret.
+    #[prost(btree_map = "string, string", tag = "3")]
+    pub metadata: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+}
+impl ::prost::Name for DockerSecret {
+    const NAME: &'static str = "DockerSecret";
+    const PACKAGE: &'static str = "keyway.store.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "keyway.store.v1.DockerSecret".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "type.googleapis.com/keyway.store.v1.DockerSecret".into()
+    }
+}
+/// The methods of `keyway.store.v1.DockerService`.
+#[cfg(any(feature = "client", feature = "server"))]
+pub mod docker_service_methods {
+    /// `keyway.store.v1.DockerService/Store`.
+    pub static STORE: ::keyway_rpc::MethodSpec = {
+        let spec = ::keyway_rpc::MethodSpec::unary(
+                "/keyway.store.v1.DockerService/Store",
+            )
+            .sensitive()
+            .with_max_request_size(12582912);
+        #[cfg(feature = "json")]
+        let spec = spec.with_descriptors(&super::DESCRIPTORS);
+        spec
+    };
+}
+/// The service `keyway.store.v1.DockerService`, to be implemented.
+///
+/// Serves the calls that `POST /internal/secrets` becomes.
+#[cfg(feature = "server")]
+#[allow(
+    clippy::wrong_self_convention,
+    dead_code,
+    reason = "the names are those of the service, and not every program uses them all"
+)]
+pub trait DockerService: ::core::marker::Send + ::core::marker::Sync + 'static {
+    /// Serves `keyway.store.v1.DockerService/Store`.
+    ///
+    /// Stores a value by the rules of `StoreService.Set`.
+    fn store(
+        &self,
+        request: ::keyway_rpc::Request<DockerSecret>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<SetResponse>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&docker_service_methods::STORE),
+            )
+        }
+    }
+}
+/// Serves `keyway.store.v1.DockerService` by an implementation of [`DockerService`], which clones share.
+#[cfg(feature = "server")]
+#[allow(dead_code, reason = "not every program uses every part of a service")]
+#[derive(Debug)]
+pub struct DockerServiceServer<T> {
+    service: ::std::sync::Arc<T>,
+}
+#[cfg(feature = "server")]
+#[allow(dead_code, reason = "not every program uses every part of a service")]
+impl<T: DockerService> DockerServiceServer<T> {
+    /// Returns a server of an implementation, owned or in an `Arc`.
+    pub fn new(service: impl ::core::convert::Into<::std::sync::Arc<T>>) -> Self {
+        Self { service: service.into() }
+    }
+}
+#[cfg(feature = "server")]
+impl<T> ::core::clone::Clone for DockerServiceServer<T> {
+    fn clone(&self) -> Self {
+        Self {
+            service: ::std::sync::Arc::clone(&self.service),
+        }
+    }
+}
+#[cfg(feature = "server")]
+impl<T: DockerService> ::keyway_rpc::IntoRoutes for DockerServiceServer<T> {
+    fn into_routes(self) -> ::std::vec::Vec<::keyway_rpc::Route> {
+        ::std::vec::Vec::from([
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &docker_service_methods::STORE,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { DockerService::store(&*service, request).await }
+                    },
+                )
+            },
+        ])
+    }
+}
+/// Calls `keyway.store.v1.DockerService` over the transport `S`.
+#[cfg(feature = "client")]
+#[allow(dead_code, reason = "not every program uses every part of a service")]
+#[derive(Clone, Debug)]
+pub struct DockerServiceClient<S> {
+    client: ::keyway_rpc::client::Client<S>,
+}
+#[cfg(feature = "client")]
+#[allow(dead_code, reason = "not every program uses every part of a service")]
+impl<S> DockerServiceClient<S> {
+    /// Returns a client over a transport, with the default settings.
+    pub fn new(transport: S) -> Self {
+        Self {
+            client: ::keyway_rpc::client::Client::new(transport),
+        }
+    }
+    /// Returns a client over a transport, with these settings.
+    pub fn with_config(
+        transport: S,
+        config: impl ::core::convert::Into<
+            ::std::sync::Arc<::keyway_rpc::client::Config>,
+        >,
+    ) -> Self {
+        Self {
+            client: ::keyway_rpc::client::Client::with_config(transport, config),
+        }
+    }
+}
+#[cfg(feature = "client")]
+impl<S> ::core::convert::From<::keyway_rpc::client::Client<S>>
+for DockerServiceClient<S> {
+    fn from(client: ::keyway_rpc::client::Client<S>) -> Self {
+        Self { client }
+    }
+}
+#[cfg(feature = "client")]
+#[allow(
+    clippy::wrong_self_convention,
+    dead_code,
+    reason = "the names are those of the service, and not every program uses them all"
+)]
+impl<S: ::keyway_rpc::client::Transport> DockerServiceClient<S> {
+    /// Calls `keyway.store.v1.DockerService/Store`.
+    ///
+    /// Stores a value by the rules of `StoreService.Set`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn store<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<SetResponse>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<DockerSecret>>,
+    {
+        self.client
+            .unary(&docker_service_methods::STORE, ::core::convert::Into::into(request))
+    }
+}
 #[allow(deprecated, reason = "deprecated fields are shown as well")]
 impl ::core::fmt::Debug for SetRequest {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
@@ -656,6 +839,16 @@ impl ::core::fmt::Debug for SetRequest {
             .field("metadata", &self.metadata)
             .field("expected_version", &self.expected_version)
             .field("provider", &self.provider)
+            .finish()
+    }
+}
+#[allow(deprecated, reason = "deprecated fields are shown as well")]
+impl ::core::fmt::Debug for DockerSecret {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("DockerSecret")
+            .field("id", &self.id)
+            .field("value", &format_args!("[redacted]"))
+            .field("metadata", &self.metadata)
             .finish()
     }
 }

@@ -1,6 +1,7 @@
 //! The RPC services of the daemon's socket: decode, permit, call, record, encode. They hold no rule of their own.
 
 mod catalog;
+mod docker;
 mod management;
 mod plugins;
 mod request_memory;
@@ -95,6 +96,9 @@ impl Services {
                 &services,
             )))
             .add_service(store_v1::StoreServiceServer::<Self>::new(Arc::clone(
+                &services,
+            )))
+            .add_service(store_v1::DockerServiceServer::<Self>::new(Arc::clone(
                 &services,
             )))
             .add_service(VersionServiceServer::<Version>::new(version))

@@ -134,6 +134,12 @@ fn daemon_lines(old: &Config, new: &Config) -> Vec<String> {
         &new.store_default,
         PluginName::to_string,
     );
+    lines.compare(
+        "store docker_writes",
+        &old.docker_writes,
+        &new.docker_writes,
+        bool::to_string,
+    );
     audit_lines(&mut lines, old.audit.as_ref(), new.audit.as_ref());
     lines.0
 }
@@ -321,6 +327,11 @@ mod tests {
                 "",
                 "store.default = 'vault'",
                 "store default: file -> vault",
+            ),
+            (
+                "",
+                "store.docker_writes = true",
+                "store docker_writes: false -> true",
             ),
             ("", "audit.path = '/a'", "audit: off -> on"),
             ("audit.path = '/a'", "", "audit: on -> off"),

@@ -33,7 +33,7 @@ const KEYS: &[&str] = &[
 ];
 const EXTERNAL_KEYS: &[&str] = &["allow"];
 const ACCESS_KEYS: &[&str] = &["modules", "contained"];
-const STORE_KEYS: &[&str] = &["default"];
+const STORE_KEYS: &[&str] = &["default", "docker_writes"];
 const AUDIT_KEYS: &[&str] = &["path", "max_bytes", "keep", "on_failure"];
 const PLUGIN_KEYS: &[&str] = &[
     "enabled",
@@ -99,10 +99,8 @@ pub(super) fn read(
     if let Some(value) = document.get("access") {
         read_access(&value.table()?.with_keys(ACCESS_KEYS)?, config)?;
     }
-    if let Some(value) = document.get("store")
-        && let Some(value) = value.table()?.with_keys(STORE_KEYS)?.get("default")
-    {
-        config.store_default = value.read("a plugin name", str::parse)?;
+    if let Some(value) = document.get("store") {
+        read_store(&value.table()?.with_keys(STORE_KEYS)?, config)?;
     }
     if let Some(value) = document.get("audit") {
         config.audit = Some(audit(&value.table()?.with_keys(AUDIT_KEYS)?)?);
@@ -151,6 +149,16 @@ fn read_access(table: &Table<'_>, config: &mut Config) -> Result<(), ConfigError
     }
     if let Some(value) = table.get("contained") {
         config.access_contained = value.boolean()?;
+    }
+    Ok(())
+}
+
+fn read_store(table: &Table<'_>, config: &mut Config) -> Result<(), ConfigError> {
+    if let Some(value) = table.get("default") {
+        config.store_default = value.read("a plugin name", str::parse)?;
+    }
+    if let Some(value) = table.get("docker_writes") {
+        config.docker_writes = value.boolean()?;
     }
     Ok(())
 }

@@ -106,6 +106,7 @@ impl<'a> Listing<'a> {
         self.set("contained", config.access_contained);
         self.table = "store".into();
         self.set("default", quoted(config.store_default.as_str()));
+        self.set("docker_writes", config.docker_writes);
         self.table = "audit".into();
         let Some(audit) = &config.audit else {
             self.set_or("path", None::<String>, "no audit log");

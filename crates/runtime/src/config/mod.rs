@@ -69,6 +69,8 @@ pub struct Config {
     pub access_contained: bool,
     /// The provider that stores secrets for clients, unless they name one (`[store] default`, default: `file`).
     pub store_default: PluginName,
+    /// Whether `POST /internal/secrets` is served, with which programs of Docker's ecosystem store secrets (`[store] docker_writes`).
+    pub docker_writes: bool,
     /// The audit log; none unless configured.
     pub audit: Option<AuditConfig>,
     /// The configuration of single plugins.
@@ -130,6 +132,7 @@ impl Config {
             access_modules: BTreeSet::new(),
             access_contained: false,
             store_default: file_provider(),
+            docker_writes: false,
             audit: None,
             plugins: BTreeMap::new(),
             state_dir: state_dir.into(),

@@ -1,19 +1,22 @@
 //! The routes of the daemon's sockets.
 
 use std::convert::Infallible;
-use std::future::{Future, Ready, ready};
+use std::future::{Future, ready};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use futures::future::Either;
+use futures::FutureExt as _;
+use futures::future::{BoxFuture, Either};
 use http::{Request, Response};
 use keyway_http::{Admission, Health, RequestBody};
 use keyway_rpc::{Body, Error, Router};
 use tower_service::Service;
 
+use super::docker;
 use super::hijack::Hijack;
 use crate::caller::Peer;
+use crate::config::Current;
 
 /// The service of one connection.
 #[derive(Clone)]
@@ -22,14 +25,21 @@ pub(super) struct ClientService {
     /// In the extensions of each request.
     peer: Arc<Peer>,
     admission: Admission,
+    settings: Arc<Current>,
 }
 
 impl ClientService {
-    pub(super) fn new(router: Router<Fallback>, peer: Arc<Peer>, admission: Admission) -> Self {
+    pub(super) fn new(
+        router: Router<Fallback>,
+        peer: Arc<Peer>,
+        admission: Admission,
+        settings: Arc<Current>,
+    ) -> Self {
         Self {
             router,
             peer,
             admission,
+            settings,
         }
     }
 }
@@ -39,7 +49,7 @@ type RouterFuture = <Router<Fallback> as Service<Request<RequestBody>>>::Future;
 impl Service<Request<RequestBody>> for ClientService {
     type Response = Response<Body>;
     type Error = Infallible;
-    type Future = Either<Ready<Result<Response<Body>, Infallible>>, RouterFuture>;
+    type Future = Either<BoxFuture<'static, Result<Response<Body>, Infallible>>, RouterFuture>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.router.poll_ready(cx)
@@ -51,9 +61,13 @@ impl Service<Request<RequestBody>> for ClientService {
         if !is_served {
             let error = Error::resource_exhausted("the daemon is at its limit of connections");
             let (head, _) = request.into_parts();
-            return Either::Left(ready(Ok(error.into_response(&head))));
+            return Either::Left(Box::pin(ready(Ok(error.into_response(&head)))));
         }
         request.extensions_mut().insert(Arc::clone(&self.peer));
+        if request.uri().path() == docker::PATH && self.settings.load().config.docker_writes {
+            let response = docker::respond(self.router.clone(), request);
+            return Either::Left(Box::pin(response.map(Ok)));
+        }
         Either::Right(self.router.call(request))
     }
 }

@@ -116,6 +116,8 @@ fn access_modules_and_contained_callers_are_read() {
 fn the_default_store_is_file_unless_another_is_named() {
     assert_eq!(valid("").store_default, name("file"));
     assert_eq!(valid("[store]").store_default, name("file"));
+    assert!(!valid("[store]").docker_writes);
+    assert!(valid("store.docker_writes = true").docker_writes);
     assert_eq!(
         valid("store.default = 'vault'").store_default,
         name("vault")
