@@ -73,6 +73,8 @@ commands! {
     Versions versions,
     /// Make the value of an earlier version of a secret the current one.
     Restore restore,
+    /// Back up the file store, restore a backup, or change its key or its passphrase.
+    Store store,
     /// List the daemon's plugins, or change what they do.
     Plugins plugins,
     /// Show what the audit log has recorded: who read which secret when.

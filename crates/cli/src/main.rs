@@ -25,6 +25,7 @@ mod inventory;
 mod message;
 mod names;
 mod output;
+mod passphrase;
 mod process;
 mod program;
 mod prompt;

@@ -21,5 +21,6 @@ pub(crate) mod service;
 pub(crate) mod set;
 pub(crate) mod status;
 pub(crate) mod stop;
+pub(crate) mod store;
 pub(crate) mod version;
 pub(crate) mod versions;

@@ -62,6 +62,17 @@ const DAEMON: &[(&str, &str)] = &[SUCCESS, ERROR, USAGE, DENIED, UNAVAILABLE];
 /// The codes of a command that calls no daemon.
 const LOCAL: &[(&str, &str)] = &[SUCCESS, ERROR, USAGE];
 
+/// The codes of a command that works on the files of the file store.
+const STORE: &[(&str, &str)] = &[
+    SUCCESS,
+    ("1", "nothing was changed, or another error"),
+    USAGE,
+    (
+        "6",
+        "the passphrase is wrong or missing, or the store is locked otherwise",
+    ),
+];
+
 const PAGES: &[Page] = &[
     Page {
         path: "",
@@ -123,6 +134,10 @@ const PAGES: &[Page] = &[
             (
                 "keyway get --explain web/token",
                 "Show which providers were called, and not the value",
+            ),
+            (
+                "keyway get web/token --version 2",
+                "Print an earlier version, from the file store",
             ),
         ],
         exit_codes: READ,
@@ -340,6 +355,71 @@ const PAGES: &[Page] = &[
             "Make the value of version 2 the current one",
         )],
         exit_codes: WRITE,
+    },
+    Page {
+        path: "store",
+        examples: &[
+            (
+                "keyway store backup keyway.backup",
+                "Copy the file store, still encrypted, into one file",
+            ),
+            ("keyway store rekey", "Encrypt everything to a new key"),
+        ],
+        exit_codes: STORE,
+    },
+    Page {
+        path: "store backup",
+        examples: &[
+            (
+                "keyway store backup keyway.backup --with-identity",
+                "Make a backup that its passphrase alone opens",
+            ),
+            (
+                "keyway store backup --force /mnt/usb/keyway.backup",
+                "Replace the former backup, as a cron job does; this asks for nothing",
+            ),
+        ],
+        exit_codes: STORE,
+    },
+    Page {
+        path: "store restore",
+        examples: &[
+            (
+                "keyway store restore keyway.backup --dry-run",
+                "Check that a backup opens and is complete",
+            ),
+            (
+                "keyway store restore keyway.backup --identity /mnt/usb/identity.txt",
+                "Restore a backup that does not hold its identity, on another machine",
+            ),
+        ],
+        exit_codes: STORE,
+    },
+    Page {
+        path: "store rekey",
+        examples: &[(
+            "keyway store rekey --keep-old /mnt/usb/identity-2025.txt",
+            "Keep the former identity for the backups that it opens",
+        )],
+        exit_codes: STORE,
+    },
+    Page {
+        path: "store passphrase",
+        examples: &[
+            (
+                "keyway store passphrase",
+                "Set or change the passphrase, which is entered without an echo",
+            ),
+            (
+                "keyway store passphrase --passphrase-fd 3 3<passphrases.txt",
+                "Read the present one, if there is one, and the new one, a line each",
+            ),
+            (
+                "keyway store passphrase --remove",
+                "Store the key without a passphrase",
+            ),
+        ],
+        exit_codes: STORE,
     },
     Page {
         path: "plugins",

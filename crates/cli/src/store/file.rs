@@ -6,8 +6,13 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use keyway_local::with_causes;
 use keyway_plugin_file::{STORE_VARIABLE, Store, StoreConfig, StoreError};
+use keyway_secrets::{Envelope, Id};
 
+use super::FILE;
+use super::error::no_version;
+use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::output;
 
 /// The options that name the file store.
 #[derive(Args, Debug, Default)]
@@ -21,13 +26,17 @@ pub(crate) struct StoreOptions {
 impl StoreOptions {
     /// Returns a handle on the store. Opens no file.
     pub(crate) fn open(&self) -> Result<Store, Failure> {
+        self.config().map(Store::new)
+    }
+
+    /// Returns the configuration of the store.
+    pub(crate) fn config(&self) -> Result<StoreConfig, Failure> {
         let given = self.store.as_deref().map(absolute).transpose()?;
         let lookup = |name: &str| match &given {
             Some(directory) if name == STORE_VARIABLE => Some(directory.into()),
             _ => env::var_os(name),
         };
-        let config = StoreConfig::from_env(lookup).map_err(|error| self.failure(&error))?;
-        Ok(Store::new(config))
+        StoreConfig::from_env(lookup).map_err(|error| self.failure(&error))
     }
 
     /// Whether a directory was given.
@@ -37,19 +46,24 @@ impl StoreOptions {
 
     /// Returns the directory of the store for the user. An argument is not repeated, because it may be a secret.
     pub(crate) fn display_dir(&self, store: &Store) -> String {
-        match self.store {
-            Some(_) => STORE_PLACEHOLDER.to_owned(),
-            None => store.dir().display().to_string(),
-        }
+        self.display(store.dir())
+    }
+
+    /// Returns a path in the store for the user, without the argument.
+    pub(crate) fn display(&self, path: &Path) -> String {
+        self.without_argument(&path.display().to_string())
     }
 
     /// Converts an error of the store. An argument is not repeated, because it may be a secret.
     pub(crate) fn failure(&self, error: &StoreError) -> Failure {
-        let given = self.store.as_deref().and_then(|dir| absolute(dir).ok());
-        to_failure(error, |text| match &given {
+        to_failure(error, |text| self.without_argument(text))
+    }
+
+    fn without_argument(&self, text: &str) -> String {
+        match self.store.as_deref().and_then(|dir| absolute(dir).ok()) {
             Some(dir) => text.replace(&dir.display().to_string(), STORE_PLACEHOLDER),
             None => text.to_owned(),
-        })
+        }
     }
 }
 
@@ -63,6 +77,35 @@ fn absolute(path: &Path) -> Result<PathBuf, Failure> {
             "Give it a path",
         )
     })
+}
+
+/// Reads one version of a secret directly, removed or not, and says that nothing was checked: no daemon returns an earlier version.
+///
+/// # Errors
+///
+/// Returns a failure with the exit code 3 if that version is not stored.
+pub(crate) fn read_version(
+    options: &StoreOptions,
+    id: &Id,
+    version: &str,
+) -> Result<Envelope, Failure> {
+    let missing = || no_version(id);
+    let number = version.parse().map_err(|_| missing())?;
+    let store = options.open()?;
+    let failed = |error| options.failure(&error);
+    let value = store.get_version(id, number).map_err(failed)?;
+    let history = store.history(id).map_err(failed)?;
+    let stored = history.into_iter().find(|stored| stored.number == number);
+    let (value, stored) = value.zip(stored).ok_or_else(missing)?;
+    let mut envelope = Envelope::new(id.clone(), value);
+    envelope.provider = FILE.to_owned();
+    envelope.version = number.to_string();
+    envelope.created_at = stored.created_at;
+    envelope.metadata = stored.metadata;
+    output::note(
+        "an earlier version is read from the file store directly, so that nothing was checked or recorded",
+    );
+    Ok(envelope)
 }
 
 /// Converts an error of the store into two sentences. `redact` removes arguments from them.
@@ -79,7 +122,11 @@ fn to_failure(error: &StoreError, redact: impl Fn(&str) -> String) -> Failure {
             |remedy| capitalize(&remedy),
         ),
     };
-    Failure::error(redact(&with_causes(error)), redact(&advice))
+    let exit = match error.is_locked() {
+        true => Exit::NeedsUser,
+        false => Exit::Error,
+    };
+    Failure::new(exit, redact(&with_causes(error)), redact(&advice))
 }
 
 fn capitalize(text: &str) -> String {

@@ -18,7 +18,7 @@ use keyway_resolver::{
 
 use self::error::Effect;
 pub(crate) use self::error::WriteFailure;
-pub(crate) use self::file::StoreOptions;
+pub(crate) use self::file::{StoreOptions, read_version};
 use crate::daemon;
 use crate::failure::Failure;
 use crate::globals::Globals;

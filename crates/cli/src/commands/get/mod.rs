@@ -8,6 +8,7 @@ use std::io::{self, IsTerminal as _};
 
 use clap::Args;
 use keyway_resolver::{Envelope, GetOneError, Id, Pattern, ResolveError, Secrets};
+use tokio::runtime::Builder;
 use zeroize::Zeroizing;
 
 use self::not_found::not_found;
@@ -18,7 +19,8 @@ use crate::failure::Failure;
 use crate::globals::Globals;
 use crate::names;
 use crate::output::{self, json};
-use crate::waiting;
+use crate::store::{StoreOptions, read_version};
+use crate::{event_loop, waiting};
 
 /// Options of `keyway get`.
 #[derive(Args, Debug)]
@@ -35,6 +37,11 @@ pub(crate) struct Options {
     /// Print which providers were called in which order, with their outcomes; never the value.
     #[arg(long, conflicts_with = "value")]
     explain: bool,
+    /// Print an earlier version, as `keyway versions` lists it. It is read from the file store directly, and not through the daemon.
+    #[arg(long, value_name = "VERSION", conflicts_with = "explain")]
+    version: Option<String>,
+    #[command(flatten)]
+    store: StoreOptions,
 }
 
 /// Prints the secret that the pattern matches.
@@ -45,6 +52,15 @@ pub(crate) fn run(globals: &Globals, options: &Options) -> Result<Exit, Failure>
         return Err(Failure::usage(
             format_args!("`--json` and `{option}` do not go together"),
             "Run `keyway get --help` to see what it takes",
+        ));
+    }
+    if let Some(version) = &options.version {
+        return earlier(globals, options, version);
+    }
+    if options.store.is_given() {
+        return Err(Failure::usage(
+            "`--store` needs `--version`: the current value comes from the daemon",
+            "Start a daemon with that directory in KEYWAY_FILE_STORE to read from it",
         ));
     }
     daemon::with_client(globals, async |daemon| {
@@ -72,6 +88,22 @@ pub(crate) fn run(globals: &Globals, options: &Options) -> Result<Exit, Failure>
         }
         failed.map_or(Ok(Exit::Done), Err)
     })
+}
+
+/// Prints one version of a secret.
+fn earlier(globals: &Globals, options: &Options, version: &str) -> Result<Exit, Failure> {
+    let id = options.pattern.as_id().ok_or_else(|| {
+        Failure::usage(
+            "`--version` needs one id, and not a pattern",
+            "Run `keyway ls` to see the ids",
+        )
+    })?;
+    let envelope = read_version(&options.store, &id, version)?;
+    if options.clip {
+        let runtime = event_loop::build(&mut Builder::new_current_thread())?;
+        return runtime.block_on(clip::run(&envelope));
+    }
+    print(globals, options, &envelope)
 }
 
 /// Returns the result of the query. For one id it holds exactly one certain value.
