@@ -6,7 +6,7 @@ use std::sync::Arc;
 use keyway_proto::keyway::v1::PluginState;
 use tokio::sync::watch;
 
-use crate::registry::{Registry, Snapshot};
+use crate::registry::{Discovery, Registry, Snapshot};
 
 /// The activity of a running daemon.
 ///
@@ -82,13 +82,16 @@ impl Activities {
 
     /// Waits until the activity has changed, and returns it; the first call returns when the plugins are known, or when their
     /// directories do not respond. Changes that follow each other quickly may be seen as one. Pending forever when the daemon has
-    /// stopped.
+    /// stopped, also before the plugins were known.
     ///
     /// # Cancel safety
     ///
     /// Cancel safe: the change is returned by the next call.
     pub async fn next(&mut self) -> Activity {
-        self.registry.discovered().await;
+        let discovery = self.registry.discovered().await;
+        if discovery == Discovery::Stopping && self.last.is_none() {
+            std::future::pending::<()>().await;
+        }
         loop {
             let n_reloads = *self.reloads.borrow_and_update();
             self.plugins.mark_unchanged();
@@ -112,7 +115,6 @@ mod tests {
     use futures::FutureExt as _;
 
     use super::*;
-    use crate::registry::Discovery;
 
     #[test]
     fn the_status_counts_running_starting_and_failed_plugins() {

@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime};
 use keyway_local::{Address, with_causes};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use crate::activity::Activities;
 use crate::api::{Budgets, Services};
@@ -30,6 +31,9 @@ use crate::sys::descriptors::raise_descriptor_limit;
 /// Limit for the stop of plugins before the rest of them is killed: the steps of the protocol, up to SIGKILL, take 6.5 s. The steps
 /// after it take a second at most.
 const STOP_LIMIT: Duration = Duration::from_secs(7);
+
+/// How long requests may take that came before a stop until their plugins stop as well.
+const REQUEST_GRACE: Duration = Duration::from_millis(200);
 
 /// Error of [`Daemon::bind`].
 #[derive(Debug, thiserror::Error)]
@@ -232,16 +236,23 @@ impl Daemon {
         )
         .with_heartbeat(heartbeat);
         let mut tasks = JoinSet::new();
-        // Without a sender the daemon is gone, which is a stop as well.
-        tasks.spawn(server.serve(sockets, async { drop(stopped.await) }));
+        let (serving, served) = oneshot::channel::<()>();
+        tasks.spawn(async move {
+            // Without a sender the daemon is gone, which is a stop as well.
+            server.serve(sockets, async { drop(stopped.await) }).await;
+            drop(serving);
+        });
         let shutdown = async {
             tokio::select! {
                 () = shutdown => {}
                 _ = stop_requests.recv() => {}
             }
             tracing::info!("stopping");
-            host.begin_to_stop();
             drop(stop);
+            // Most requests end in this time. The calls of others have that of their plugins.
+            let _ = timeout(REQUEST_GRACE, served).await;
+            registry.set_discovery(Discovery::Stopping);
+            host.begin_to_stop();
         };
         let (stopping, began) = oneshot::channel();
         let work = async {

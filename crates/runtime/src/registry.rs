@@ -26,6 +26,8 @@ pub(crate) enum Discovery {
     /// That takes too long: a file system hangs.
     Overdue,
     Complete,
+    /// The daemon is stopping its plugins: none is known any more.
+    Stopping,
 }
 
 /// The current [`Snapshot`], and a way to wait for the next one.
@@ -52,12 +54,18 @@ impl Registry {
         }
     }
 
-    /// Sets whether the snapshot holds every plugin.
+    /// Sets whether the snapshot holds every plugin. After [`Discovery::Stopping`] nothing changes that.
     pub(crate) fn set_discovery(&self, discovery: Discovery) {
-        self.discovery.send_replace(discovery);
+        self.discovery.send_if_modified(|now| {
+            let changes = *now != Discovery::Stopping;
+            if changes {
+                *now = discovery;
+            }
+            changes
+        });
     }
 
-    /// Waits for the first scan of the plugin directories, and returns its result: complete or overdue.
+    /// Waits for the first scan of the plugin directories, and returns its result: complete, overdue or stopping.
     ///
     /// # Cancel safety
     ///
@@ -170,7 +178,11 @@ impl Publish for Registry {
         });
     }
 
+    /// A plugin that the daemon stops stays: for a request in progress it has failed, and is not absent.
     fn remove(&self, name: &PluginName) {
+        if *self.discovery.borrow() == Discovery::Stopping {
+            return;
+        }
         self.change(|snapshot| {
             snapshot.remove(name);
         });
@@ -189,5 +201,17 @@ mod tests {
         registry.remove(&"absent".parse().expect("a name"));
         assert!(changes.has_changed().expect("the registry lives"));
         assert!(registry.snapshot().is_empty());
+    }
+
+    #[test]
+    fn a_stopping_registry_keeps_its_state_and_its_plugins() {
+        let registry = Registry::new();
+        let mut changes = registry.subscribe();
+        registry.set_discovery(Discovery::Stopping);
+        registry.set_discovery(Discovery::Complete);
+        assert_eq!(*registry.discovery.borrow(), Discovery::Stopping);
+        changes.mark_unchanged();
+        registry.remove(&"vault".parse().expect("a name"));
+        assert!(!changes.has_changed().expect("the registry lives"));
     }
 }

@@ -18,8 +18,8 @@ use std::time::Duration;
 use keyway_http::Limits;
 use keyway_local::{KnownUids, with_causes};
 use keyway_rpc::Router;
-use tokio::sync::mpsc;
-use tokio::time::MissedTickBehavior;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{MissedTickBehavior, sleep};
 
 use crate::authority::Authorizer;
 use crate::config::Current;
@@ -34,6 +34,9 @@ use listener::Listener;
 use places::Places;
 use routes::{ClientService, Fallback};
 use socket::Socket;
+
+/// How long the connections in the queues of the sockets may wait for a place when the daemon stops.
+const QUEUE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Serves the daemon's sockets.
 pub(crate) struct Server {
@@ -94,8 +97,8 @@ impl Server {
         self
     }
 
-    /// Accepts connections at `sockets` until `stop` resolves, then lets requests in progress finish. The paths of the
-    /// sockets are removed first, so that no client connects to a daemon that stops.
+    /// Accepts connections at `sockets` until `stop` resolves, and then those in their queues, while clients that connect are refused;
+    /// then removes the paths of the sockets, and lets requests in progress finish.
     ///
     /// # Cancel safety
     ///
@@ -104,12 +107,14 @@ impl Server {
         let mut files = SocketFiles::new(&sockets);
         let (replace, replacements) = mpsc::channel(1);
         let authorizer = Arc::clone(&self.authorizer);
-        let listener = Listener::new(
-            sockets,
-            replacements,
-            authorizer,
-            Arc::clone(&self.settings),
-        );
+        let (stopping, stopped) = oneshot::channel();
+        let settings = Arc::clone(&self.settings);
+        let listener = Listener::new(sockets, stopped, replacements, authorizer, settings);
+        let stop = async {
+            stop.await;
+            drop(stopping);
+            sleep(QUEUE_TIMEOUT).await;
+        };
         let make_service = |client: &ClientStream, admission| {
             ClientService::new(
                 self.router.clone(),

@@ -41,7 +41,8 @@ pub enum Admission {
 
 /// Serves every byte stream of `listener`, each in a task that this future owns, until `shutdown`
 /// resolves or `listener` ends; then lets requests in progress finish for at most
-/// [`Limits::drain_timeout`](crate::Limits::drain_timeout).
+/// [`Limits::drain_timeout`](crate::Limits::drain_timeout). A connection that has made no request is waited for 100 ms, because
+/// its first one may be on its way; those between two requests end at once.
 ///
 /// `make_service` makes the service of a connection, for which it may read the byte stream's facts about its peer. Several
 /// listeners that share the limits are one stream.

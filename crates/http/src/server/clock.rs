@@ -48,6 +48,11 @@ impl Clock {
         Arc::clone(&self.shared)
     }
 
+    /// Returns `true` if no byte of a request has arrived.
+    pub(super) fn is_silent(&self) -> bool {
+        self.state == State::Silent
+    }
+
     /// Enters a state; the time in it counts from now. Entering the current state changes nothing.
     ///
     /// # Errors

@@ -14,7 +14,7 @@ use super::{Admission, HttpService, Limits, ServeError};
 use crate::wire::Reader;
 
 /// Serves one connection until the peer closes it or leaves it idle, or until `shutdown` resolves
-/// and the request in progress is done.
+/// and the request in progress is done. Before the first request the connection then has 100 ms for it.
 ///
 /// A connection whose protocol was [switched](crate::OnUpgrade) lasts as long as the future that
 /// took it over.

@@ -83,9 +83,11 @@ where
         if self.is_half_closed {
             return Ok(false);
         }
+        let is_silent = self.clock.is_silent();
         poll_fn(|cx| match self.reader.poll_fill(&mut self.io, cx)? {
             Poll::Ready(bytes) => Poll::Ready(Ok(bytes > 0)),
-            Poll::Pending if self.stop.poll(cx) => Poll::Ready(Ok(false)),
+            Poll::Pending if is_silent && self.stop.poll_silent(cx) => Poll::Ready(Ok(false)),
+            Poll::Pending if !is_silent && self.stop.poll(cx) => Poll::Ready(Ok(false)),
             Poll::Pending => self.clock.poll(self.limits, cx).map(|_limit| Ok(false)),
         })
         .await

@@ -208,6 +208,9 @@ impl Authorizer {
             Purpose::ListPlugins | Purpose::Inspect | Purpose::Manage => true,
         };
         match self.registry.discovered().await {
+            Discovery::Stopping if !is_independent => {
+                Err(Error::unavailable("the daemon is stopping"))
+            }
             Discovery::Overdue if !is_independent => Err(Error::unavailable(
                 "the plugin directories do not respond, so the plugins are not known. Check their file systems; the daemon \
                  goes on when they respond",

@@ -1,5 +1,6 @@
 //! [`Listener`]: the daemon's sockets as one stream of admitted clients.
 
+use std::convert::Infallible;
 use std::io;
 use std::os::fd::AsFd;
 use std::pin::Pin;
@@ -9,7 +10,7 @@ use std::task::{Context, Poll};
 use futures::Stream;
 use keyway_local::Credentials;
 use tokio::net::UnixStream;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::client::ClientStream;
 use super::socket::Socket;
@@ -20,8 +21,11 @@ use crate::lines::{PeerLines, peer_event};
 
 /// Accepts at all sockets, round robin. A process of a user who may not connect is refused by closing its connection, before
 /// anything is read from it.
+///
+/// It ends after a stop: further connections are refused, and those in the queues are accepted.
 pub(super) struct Listener {
     sockets: Vec<Socket>,
+    stop: Stop,
     /// Sockets that take the place of others, with their positions.
     replacements: mpsc::Receiver<(usize, Socket)>,
     /// The socket that is polled first, so that one busy socket does not starve the others.
@@ -32,22 +36,49 @@ pub(super) struct Listener {
     lines: PeerLines,
 }
 
+/// Whether the daemon stops.
+enum Stop {
+    /// It stops when the sender is dropped.
+    Awaited(oneshot::Receiver<Infallible>),
+    Begun,
+}
+
 impl Listener {
-    /// Accepts at `sockets`. A replacement takes the place of the socket at its position, whose file was removed.
+    /// Accepts at `sockets` until the sender of `stop` is dropped. A replacement takes the place of the socket at its position, whose
+    /// file was removed.
     pub(super) fn new(
         sockets: Vec<Socket>,
+        stop: oneshot::Receiver<Infallible>,
         replacements: mpsc::Receiver<(usize, Socket)>,
         authorizer: Arc<Authorizer>,
         settings: Arc<Current>,
     ) -> Self {
         Self {
             sockets,
+            stop: Stop::Awaited(stop),
             replacements,
             next: 0,
             authorizer,
             settings,
             lines: PeerLines::default(),
         }
+    }
+
+    /// Accepts the next connection in the queues of sockets that refuse further ones; `None` if the queues are empty.
+    fn next_queued(&mut self) -> Option<io::Result<ClientStream>> {
+        while let Some(socket) = self.sockets.last() {
+            let is_path_address = socket.address().as_path().is_some();
+            match socket.accept_queued() {
+                Ok(Some(stream)) => {
+                    if let Some(client) = self.admit(stream, is_path_address) {
+                        return Some(Ok(client));
+                    }
+                }
+                Ok(None) => drop(self.sockets.pop()),
+                Err(error) => return Some(Err(error)),
+            }
+        }
+        None
     }
 
     /// Returns the client of a connection; `None` if it is refused.
@@ -102,8 +133,19 @@ impl Stream for Listener {
     type Item = io::Result<ClientStream>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        while let Poll::Ready(Some((index, socket))) = self.replacements.poll_recv(cx) {
-            self.sockets[index] = socket;
+        if let Stop::Awaited(stop) = &mut self.stop {
+            let is_stopped = Pin::new(stop).poll(cx).is_ready();
+            while let Poll::Ready(Some((index, socket))) = self.replacements.poll_recv(cx) {
+                self.sockets[index] = socket;
+            }
+            if is_stopped {
+                self.stop = Stop::Begun;
+                self.replacements.close();
+                self.sockets.retain(Socket::refuse);
+            }
+        }
+        if let Stop::Begun = self.stop {
+            return Poll::Ready(self.next_queued());
         }
         let count = self.sockets.len();
         for offset in 0..count {

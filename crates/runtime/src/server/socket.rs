@@ -14,6 +14,8 @@ use std::time::Duration;
 
 use keyway_local::file::{check_owners, lock_within};
 use keyway_local::{Address, Credentials};
+use rustix::io::Errno;
+use rustix::net::{Shutdown, SocketFlags};
 use tokio::net::{UnixListener, UnixStream};
 
 pub use error::ListenError;
@@ -30,6 +32,8 @@ pub(crate) struct Socket {
     address: Address,
     /// `None` for an abstract name and for a socket of the service manager.
     file: Option<Arc<SocketFile>>,
+    /// Whether it is a socket of the service manager, which outlives the daemon with the connections in its queue.
+    is_inherited: bool,
 }
 
 /// The users that may ever reach a socket by its path.
@@ -69,6 +73,7 @@ impl Socket {
             listener,
             address: address.clone(),
             file: file.map(Arc::new),
+            is_inherited: false,
         })
     }
 
@@ -94,6 +99,7 @@ impl Socket {
             listener,
             address,
             file: None,
+            is_inherited: true,
         })
     }
 
@@ -105,6 +111,23 @@ impl Socket {
     /// Its file, if this daemon has made one.
     pub(crate) fn file(&self) -> Option<&Arc<SocketFile>> {
         self.file.as_ref()
+    }
+
+    /// Refuses further connections. Returns `true` if those in the queue are to be [accepted](Self::accept_queued).
+    pub(crate) fn refuse(&self) -> bool {
+        // Linux: of a listening Unix socket this shuts the end down at which clients connect, and not the queue.
+        !self.is_inherited && rustix::net::shutdown(&self.listener, Shutdown::Read).is_ok()
+    }
+
+    /// Accepts a connection from the queue; `None` if there is none. Never waits.
+    pub(crate) fn accept_queued(&self) -> io::Result<Option<UnixStream>> {
+        // Not through tokio, whose readiness may be older than the last connection.
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        match rustix::net::accept_with(&self.listener, flags) {
+            Ok(stream) => UnixStream::from_std(stream.into()).map(Some),
+            Err(Errno::AGAIN | Errno::INVAL) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Polls for the next connection.
@@ -183,7 +206,7 @@ fn listener_is_dead(stream: &StdStream) -> bool {
     Credentials::of_peer(stream)
         .ok()
         .and_then(|credentials| credentials.pid)
-        .is_some_and(|pid| rustix::process::test_kill_process(pid) == Err(rustix::io::Errno::SRCH))
+        .is_some_and(|pid| rustix::process::test_kill_process(pid) == Err(Errno::SRCH))
 }
 
 fn bind_error(address: &Address, source: io::Error) -> ListenError {
@@ -209,6 +232,8 @@ mod tests {
     use std::fs::Permissions;
     use std::os::fd::OwnedFd;
     use std::os::unix::fs::PermissionsExt;
+
+    use keyway_local::connect;
 
     use super::*;
 
@@ -273,6 +298,28 @@ mod tests {
         assert_eq!(mode(path.parent().expect("a directory")), 0o700);
         drop(socket);
         assert!(!path.exists());
+    }
+
+    #[tokio::test]
+    async fn a_socket_that_refuses_connections_keeps_those_in_its_queue() {
+        let root = tempfile::tempdir().expect("a temporary directory");
+        let name = format!("@keyway-refuse-{}", std::process::id());
+        for address in [
+            root.path().join("daemon.sock").into(),
+            name.parse().expect("an address"),
+        ] {
+            let socket = bind(&address).expect("listening");
+            let queued = [(); 2].map(|()| connect(&address).expect("connected"));
+            assert!(socket.refuse());
+            let refused = connect(&address).expect_err("refused");
+            assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+            for _ in &queued {
+                let accepted = socket.accept_queued().expect("accepted");
+                assert!(accepted.is_some());
+            }
+            let end = socket.accept_queued().expect("accepted");
+            assert!(end.is_none());
+        }
     }
 
     #[tokio::test]

@@ -68,7 +68,7 @@ where
                 match self.reader.poll_fill(&mut self.io, cx)? {
                     Poll::Ready(0) => return Poll::Ready(Ok(false)),
                     Poll::Ready(_) => continue,
-                    Poll::Pending if is_silent && self.stop.poll(cx) => {}
+                    Poll::Pending if is_silent && self.stop.poll_silent(cx) => {}
                     Poll::Pending => match self.clock.poll(self.limits, cx) {
                         Poll::Ready(limit) if !is_silent => {
                             return Poll::Ready(Err(ServeError::SlowHead { limit }));

@@ -152,6 +152,9 @@ impl PluginTask {
 
     /// Returns the missing part, and a remedy: a listed module cannot be disabled.
     fn absence(&self) -> String {
+        if self.is_stopping {
+            return "the daemon is stopping".to_owned();
+        }
         let what = "neither an executable nor a connection of this name exists";
         if self.launcher.settings.is_listed_module {
             return what.to_owned();
