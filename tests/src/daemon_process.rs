@@ -80,6 +80,21 @@ impl DaemonProcess {
         self.daemon.signal(signal);
     }
 
+    /// Stops it with SIGTERM, and waits for its end.
+    ///
+    /// # Panics
+    ///
+    /// Panics if it does not end in time or not with status 0.
+    pub fn stop(self) {
+        let (status, log) = self.daemon.stop();
+        assert!(status.success(), "{status}: {log}");
+    }
+
+    /// Kills it, as a crash would, and waits for its end.
+    pub fn kill(self) {
+        self.daemon.kill();
+    }
+
     /// The log so far.
     pub fn log(&self) -> String {
         self.daemon.log()

@@ -22,5 +22,6 @@ mod plugin_files;
 mod reload;
 mod replacement;
 mod resolution;
+mod restarts;
 mod suspension;
 mod writes;
