@@ -142,7 +142,9 @@ mod tests {
             "PATH=/nonexistent; keyway() {{ printf '%s\\0' \"$@\" >arguments; }}; fpath=(. .); {example}\nwait"
         );
         fs::create_dir_all(directory.path().join(".config/fish/completions")).unwrap();
-        fs::write(directory.path().join("kubeconfig.tpl"), "").unwrap();
+        for input in ["kubeconfig.tpl", "passphrases.txt"] {
+            fs::write(directory.path().join(input), "").unwrap();
+        }
         // The other programs of an example are not found.
         let mut bash = process::Command::new("bash");
         bash.args(["-c", &script])
