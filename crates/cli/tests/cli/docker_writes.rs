@@ -152,7 +152,11 @@ fn a_value_that_another_provider_outranks_is_refused_as_by_set() {
 fn each_request_has_a_line_in_the_audit_log_and_no_value() {
     let home = Home::new();
     let audit = home.join("audit.jsonl");
-    let config = format!("{ON}audit.path = '{}'\n", audit.display());
+    // A record is then written before its response.
+    let config = format!(
+        "{ON}audit.path = '{}'\naudit.on_failure = 'refuse'\n",
+        audit.display()
+    );
     let daemon = serve(&home, &config);
     for expected in [201, 409] {
         let secret = r#"{"id":"web/token","value":"canary-value"}"#;

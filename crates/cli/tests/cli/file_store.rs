@@ -20,7 +20,7 @@ fn transcript(home: &Home, lines: &[(&str, &str)]) -> String {
     lines.collect()
 }
 
-/// Replaces times such as `2026-11-30T12:00:00Z` and `20261130T120000Z`.
+/// The second restore in the same second has a name of its own, which becomes that of the first one. Replaces times such as `2026-11-30T12:00:00Z` and `20261130T120000Z`.
 fn without_times(text: &str) -> String {
     let shapes = ["dddd-dd-ddTdd:dd:ddZ", "ddddddddTddddddZ"];
     let is_at = |text: &str, shape: &str| {
@@ -46,7 +46,7 @@ fn without_times(text: &str) -> String {
             }
         }
     }
-    result
+    result.replace("replaced-TIME-2", "replaced-TIME")
 }
 
 #[track_caller]
