@@ -369,7 +369,7 @@ mod tests {
         rustix::net::bind(&hanging, &at).expect("bound");
         rustix::net::listen(&hanging, 0).expect("listening");
         let mut queued = Vec::new();
-        while let Ok(stream) = keyway_local::connect(&address) {
+        while let Ok(stream) = connect(&address) {
             queued.push(stream);
         }
         assert!(matches!(bind(&address), Err(ListenError::InUse { .. })));
