@@ -44,8 +44,8 @@ const SHORTEST_INTERVAL: Duration = Duration::from_millis(1);
 /// acknowledged, and all of them may be refused at once.
 const LEAST_REPLIES: usize = 256;
 
-/// Whether the peer of a session is suspended: it exists and cannot respond, for instance because a signal has stopped its
-/// process.
+/// A check of whether the peer of a session is suspended: it exists and cannot respond, for instance because a signal has
+/// stopped its process.
 #[derive(Clone, Default)]
 pub struct PeerSuspension(Option<Arc<dyn Fn() -> bool + Send + Sync>>);
 

@@ -191,7 +191,7 @@ impl Core {
         }
     }
 
-    /// Whether the connection has taken and flushed all frames of the stream, SYN included.
+    /// Returns `true` if the connection has taken and flushed all frames of the stream, SYN included.
     pub(crate) fn is_sent(&self, key: Key) -> bool {
         let entry = self.store.get(key);
         !self.owes_syn(key) && entry.is_none_or(|entry| self.out.is_flushed_to(entry.sent_to))

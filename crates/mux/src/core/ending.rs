@@ -161,7 +161,7 @@ impl Core {
         }
     }
 
-    /// Whether the peer has closed its side of the connection.
+    /// Returns `true` if the peer has closed its side of the connection.
     pub(crate) const fn is_input_closed(&self) -> bool {
         self.is_input_closed
     }
@@ -274,22 +274,22 @@ impl Core {
         self.events.push_back(Event::Pong);
     }
 
-    /// Whether all streams have ended, though queued frames may still be sent.
+    /// Returns `true` if all streams have ended, though queued frames may still be sent.
     pub(crate) const fn is_over(&self) -> bool {
         matches!(self.phase, Phase::Finishing(_) | Phase::Ended(_))
     }
 
-    /// Whether the connection is to be shut down once the queue is empty.
+    /// Returns `true` if the connection is to be shut down once the queue is empty.
     pub(crate) const fn is_finishing(&self) -> bool {
         matches!(self.phase, Phase::Finishing(_))
     }
 
-    /// Whether the session has ended.
+    /// Returns `true` if the session has ended.
     pub(crate) const fn has_ended(&self) -> bool {
         matches!(self.phase, Phase::Ended(_))
     }
 
-    /// Whether no stream will ever be opened here again.
+    /// Returns `true` if no stream will ever be opened here again.
     pub(crate) const fn is_closing(&self) -> bool {
         self.remote_go_away || !matches!(self.phase, Phase::Running)
     }
@@ -320,7 +320,7 @@ impl Core {
     }
 }
 
-/// Whether the peer has closed the connection without waiting for this end.
+/// Returns `true` if the peer has closed the connection without waiting for this end.
 fn is_disconnect(error: &std::io::Error) -> bool {
     matches!(
         error.kind(),

@@ -180,7 +180,7 @@ impl Core {
         self.session
     }
 
-    /// Whether there is neither a stream nor a handle of one.
+    /// Returns `true` if there is neither a stream nor a handle of one.
     pub(crate) fn has_no_entries(&self) -> bool {
         self.store.is_empty()
     }

@@ -45,17 +45,17 @@ impl SendQueue {
         self.bytes.as_slices()
     }
 
-    /// Whether payload may be among the bytes, and not control frames alone.
+    /// Returns `true` if payload may be among the bytes, and not control frames alone.
     pub(crate) fn has_data(&self) -> bool {
         self.data_end > self.taken()
     }
 
-    /// Whether payload is queued or may be held back by the connection.
+    /// Returns `true` if payload is queued or may be held back by the connection.
     pub(crate) const fn has_unsent_data(&self) -> bool {
         self.data_end > self.flushed
     }
 
-    /// Whether payload was dropped instead of being sent.
+    /// Returns `true` if payload was dropped instead of being sent.
     pub(crate) const fn has_lost_data(&self) -> bool {
         self.has_lost_data
     }
@@ -70,7 +70,7 @@ impl SendQueue {
         self.position
     }
 
-    /// Whether the connection has taken and flushed everything before a position.
+    /// Returns `true` if the connection has taken and flushed everything before a position.
     pub(crate) const fn is_flushed_to(&self, position: u64) -> bool {
         position <= self.flushed
     }
@@ -177,8 +177,8 @@ impl Core {
         Ok(())
     }
 
-    /// Whether more bytes are queued than users alone can cause: data up to the limit and its overshoot, and for each
-    /// stream ACK or SYN, a window update, FIN and RST. Then the peer provokes frames and reads none.
+    /// Returns `true` if more bytes are queued than users alone can cause: data up to the limit and its overshoot, and
+    /// for each stream ACK or SYN, a window update, FIN and RST. Then the peer provokes frames and reads none.
     pub(super) fn is_flooded(&self) -> bool {
         let streams = self.config.max_streams.saturating_mul(4);
         let frames = self.config.max_control_replies.saturating_add(streams);
@@ -187,7 +187,7 @@ impl Core {
         self.out.len() > limit.saturating_add(control)
     }
 
-    /// Whether there are frames to send now. Acknowledgements wait for other frames.
+    /// Returns `true` if there are frames to send now. Acknowledgements wait for other frames.
     pub(crate) fn wants_to_send(&self) -> bool {
         !self.out.is_empty()
             || !self.replies.is_empty()
@@ -195,12 +195,12 @@ impl Core {
             || self.handshakes_due.len() >= MAX_HANDSHAKES_DUE
     }
 
-    /// Whether a SYN waits for the data that its stream may be about to send.
+    /// Returns `true` if a SYN waits for the data that its stream may be about to send.
     pub(crate) const fn has_syn_due(&self) -> bool {
         self.has_syn_due
     }
 
-    /// Whether a SYN is the only reason to send: no data is queued.
+    /// Returns `true` if a SYN is the only reason to send: no data is queued.
     pub(crate) fn has_only_syn_due(&self) -> bool {
         self.has_syn_due && !self.out.has_data()
     }

@@ -298,18 +298,18 @@ impl Scheduler {
         is_spent
     }
 
-    /// Whether a round was used up and the driver is to be polled.
+    /// Returns `true` if a round was used up and the driver is to be polled.
     pub(super) fn is_spent(&self) -> bool {
         self.phase == Phase::Spent
     }
 
-    /// Whether the driver is to be polled again because streams wait although the queue has space: it may be reserved
-    /// for a task that never writes.
+    /// Returns `true` if the driver is to be polled again because streams wait although the queue has space: it may be
+    /// reserved for a task that never writes.
     pub(super) fn needs_poll(&self, queue: Queue) -> bool {
         queue.len < queue.limit && (!self.new.is_empty() || self.can_bulk_run(queue))
     }
 
-    /// Whether a bulk stream waits and may send.
+    /// Returns `true` if a bulk stream waits and may send.
     fn can_bulk_run(&self, queue: Queue) -> bool {
         let is_free = !queue.is_blocked || self.is_bulk_overdue(queue);
         !self.old.is_empty() && self.phase == Phase::Open && is_free
@@ -337,7 +337,7 @@ impl Scheduler {
         }
     }
 
-    /// Whether no stream waits.
+    /// Returns `true` if no stream waits.
     pub(super) fn is_empty(&self) -> bool {
         self.new.is_empty() && self.old.is_empty()
     }

@@ -118,9 +118,9 @@ impl Core {
         }
     }
 
-    /// Whether a `timeout` that has passed `at` this time begins again, because the peer is suspended or this process was.
-    /// This process was if the deadline is longer ago than the timeout lasts; then the peer may have been suspended as
-    /// well, and continues at the same time.
+    /// Returns `true` if a `timeout` that has passed `at` this time begins again, because the peer is suspended or this
+    /// process was. This process was if the deadline is longer ago than the timeout lasts; then the peer may have been
+    /// suspended as well, and continues at the same time.
     fn is_excused(&self, timeout: Duration, at: Instant, now: Instant) -> bool {
         now.saturating_duration_since(at) > timeout || self.config.peer_suspension.is_suspended()
     }

@@ -165,7 +165,7 @@ impl Core {
         self.scheduler.end_poll()
     }
 
-    /// Whether bulk streams have used the round up, and the driver is to be polled.
+    /// Returns `true` if bulk streams have used the round up, and the driver is to be polled.
     pub(crate) fn is_round_spent(&self) -> bool {
         self.scheduler.is_spent()
     }
@@ -181,8 +181,8 @@ impl Core {
         }
     }
 
-    /// Whether the driver is to be polled again without waiting for the connection, because streams wait although
-    /// the queue has space.
+    /// Returns `true` if the driver is to be polled again without waiting for the connection, because streams wait
+    /// although the queue has space.
     pub(crate) fn needs_poll(&self) -> bool {
         self.scheduler.needs_poll(self.queue())
     }
@@ -195,7 +195,7 @@ impl Core {
         }
     }
 
-    /// Whether control frames may join the queue.
+    /// Returns `true` if control frames may join the queue.
     pub(super) fn has_space(&self) -> bool {
         self.out.len() < self.config.send_queue
     }

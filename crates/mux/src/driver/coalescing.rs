@@ -14,7 +14,7 @@ pub(super) struct Coalescing {
 }
 
 impl Coalescing {
-    /// Whether a task is to leave its frames to the driver, because other tasks were woken with it.
+    /// Returns `true` if a task is to leave its frames to the driver, because other tasks were woken with it.
     pub(super) const fn is_active(&self) -> bool {
         self.is_active
     }

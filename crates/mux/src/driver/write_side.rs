@@ -78,8 +78,8 @@ impl WriteSide {
         self.state == State::Blocked
     }
 
-    /// Whether a large write may go to the connection from the caller's buffer. Where one write takes a single
-    /// buffer, each header would be a write of its own, and copying costs less.
+    /// Returns `true` if a large write may go to the connection from the caller's buffer. Where one write takes a
+    /// single buffer, each header would be a write of its own, and copying costs less.
     pub(super) fn takes_batches(&self) -> bool {
         let io = self.io.as_ref();
         self.state == State::Open && io.is_some_and(|io| io.is_write_vectored())
@@ -208,7 +208,7 @@ impl WriteSide {
         result
     }
 
-    /// Whether a read may find bytes: the connection has woken the driver since it was empty.
+    /// Returns `true` if a read may find bytes: the connection has woken the driver since it was empty.
     pub(super) fn is_readable(&mut self) -> bool {
         self.may_read |= self.driver.is_ready.swap(false, Ordering::Acquire);
         self.may_read

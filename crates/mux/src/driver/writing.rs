@@ -47,7 +47,7 @@ impl State {
         }
     }
 
-    /// Whether a large write may bypass the queue.
+    /// Returns `true` if a large write may bypass the queue.
     fn can_write_batch(&self) -> bool {
         self.write_side.takes_batches() && !self.core.is_over()
     }

@@ -12,7 +12,7 @@ pub(crate) enum Item<'a> {
     Payload {
         /// The bytes, never empty.
         bytes: &'a [u8],
-        /// Whether the frame is complete with them.
+        /// `true` if the frame is complete with them.
         last: bool,
     },
 }
@@ -29,7 +29,7 @@ pub(crate) struct Decoder {
 }
 
 impl Decoder {
-    /// Whether the last byte seen was the last one of a frame.
+    /// Returns `true` if the last byte seen was the last one of a frame.
     pub(crate) const fn is_at_boundary(&self) -> bool {
         self.filled == 0 && self.remaining == 0
     }

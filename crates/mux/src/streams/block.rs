@@ -30,7 +30,7 @@ impl Block {
         self.memory.len()
     }
 
-    /// Whether another owner shares it.
+    /// Returns `true` if another owner shares it.
     pub(crate) fn is_shared(&self) -> bool {
         Arc::strong_count(&self.memory) != 1
     }

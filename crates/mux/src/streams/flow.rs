@@ -31,9 +31,9 @@ pub(crate) struct Flow {
     pub(crate) reserved: usize,
     /// The poll of the driver in which the last grant was made.
     pub(crate) granted_in: u32,
-    /// Whether the last write was charged to the credit.
+    /// `true` if the last write was charged to the credit.
     pub(crate) is_charged: bool,
-    /// Whether the quantum is a round, and not a frame.
+    /// `true` if the quantum is a round, and not a frame.
     pub(crate) has_round: bool,
     /// The round in which the last write was sent in full, unless the stream waits or has no window.
     pub(crate) idle_since: Option<u32>,

@@ -56,17 +56,17 @@ pub(crate) enum ResetBy {
 pub(crate) struct SecondFin;
 
 impl State {
-    /// Whether this end may still send data.
+    /// Returns `true` if this end may still send data.
     pub(crate) const fn can_send(self) -> bool {
         matches!(self, Self::Open | Self::RemoteDone)
     }
 
-    /// Whether the peer may still send data.
+    /// Returns `true` if the peer may still send data.
     pub(crate) const fn can_recv(self) -> bool {
         matches!(self, Self::Open | Self::LocalDone)
     }
 
-    /// Whether the stream has ended on the wire.
+    /// Returns `true` if the stream has ended on the wire.
     pub(crate) const fn is_over(self) -> bool {
         matches!(self, Self::Closed | Self::Reset(_))
     }
@@ -119,7 +119,7 @@ pub(crate) enum Handshake {
 }
 
 impl Handshake {
-    /// Whether the stream counts against the limit of unacknowledged streams.
+    /// Returns `true` if the stream counts against the limit of unacknowledged streams.
     pub(crate) const fn is_unacknowledged(self) -> bool {
         matches!(self, Self::SynDue | Self::SynSent)
     }

@@ -30,7 +30,7 @@ impl Store {
         self.live.len()
     }
 
-    /// Whether there is no entry, live or not.
+    /// Returns `true` if there is no entry, live or not.
     pub(crate) fn is_empty(&self) -> bool {
         self.slots.is_empty()
     }

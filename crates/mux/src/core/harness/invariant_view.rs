@@ -43,7 +43,7 @@ const WORK_PER_BYTE: u64 = 8;
 struct Schedule<'a> {
     role: Role,
     is_limited: bool,
-    /// Whether the connection ends with the input; otherwise the peer is silent then.
+    /// `true` if the connection ends with the input; otherwise the peer is silent then.
     ends: bool,
     /// The number of repetitions of the peer's bytes.
     repeats: usize,

@@ -30,7 +30,7 @@ impl Core {
             + self.events.len() * size_of::<Event>()
     }
 
-    /// Whether the stream waits for a grant.
+    /// Returns `true` if the stream waits for a grant.
     pub(crate) fn is_enqueued(&self, key: Key) -> bool {
         let entry = self.store.get(key);
         entry.is_some_and(|entry| entry.flow.list != List::None)

@@ -77,7 +77,7 @@ impl User {
         }
     }
 
-    /// Whether the end may refuse or abandon a stream that it never had a handle of.
+    /// Returns `true` if the end may refuse or abandon a stream that it never had a handle of.
     const fn may_refuse(&self) -> bool {
         self.limits.may_refuse() || self.has_left
     }
@@ -370,7 +370,7 @@ impl Model {
         }
     }
 
-    /// Whether one end has opened a stream that the other has never seen.
+    /// Returns `true` if one end has opened a stream that the other has never seen.
     fn has_orphan(&self, client: bool) -> bool {
         let others = &self.users[usize::from(!client)].seen;
         let is_orphan = |id: &u32| others.get(id).is_none_or(|seen| !seen.held);

@@ -42,7 +42,7 @@ pub(crate) struct Side {
     pub(crate) events: Vec<Event>,
     /// Checks everything that this end sends.
     output_checker: OutputChecker,
-    /// Whether the core was notified that nothing more will arrive.
+    /// `true` if the core was notified that nothing more will arrive.
     is_cut_off: bool,
 }
 
@@ -57,7 +57,7 @@ impl Side {
         }
     }
 
-    /// Whether this end has sent its last byte and shut its side of the connection down.
+    /// Returns `true` if this end has sent its last byte and shut its side of the connection down.
     fn is_shut(&self) -> bool {
         self.core.has_ended() || (self.core.is_finishing() && self.core.out.is_empty())
     }
@@ -95,7 +95,7 @@ impl Side {
         }
     }
 
-    /// Whether an event happened since the last call.
+    /// Returns `true` if an event happened since the last call.
     pub(crate) fn happened(&mut self, event: Event) -> bool {
         self.collect();
         let before = self.events.len();
@@ -199,7 +199,7 @@ pub(crate) struct Pair {
     pub(crate) capacity: usize,
     /// The number of bytes that arrive at a time.
     pub(crate) chunk: usize,
-    /// Whether the connection ends when a session has, as it does under the driver. Otherwise a core
+    /// `true` if the connection ends when a session has, as it does under the driver. Otherwise a core
     /// stays at its last frames, so that tests can inspect it.
     pub(crate) closes: bool,
 }

@@ -54,7 +54,7 @@ impl Limits {
         config
     }
 
-    /// Whether a stream may be refused because of them.
+    /// Returns `true` if a stream may be refused because of them.
     pub(crate) const fn may_refuse(self) -> bool {
         self.accept_queue > 0 || self.streams > 0
     }
@@ -66,7 +66,7 @@ impl Limits {
 pub enum ScriptedStep {
     /// One end opens a stream.
     Open {
-        /// Whether the client does it, here and below.
+        /// `true` if the client does it, here and below.
         client: bool,
     },
     /// One end accepts a stream.

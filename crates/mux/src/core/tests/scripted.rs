@@ -164,7 +164,7 @@ impl Scripted {
     }
 }
 
-/// Whether the frame is a GoAway with this code.
+/// Returns `true` if the frame is a GoAway with this code.
 pub(super) fn is_go_away(header: &Header, code: u32) -> bool {
     header.kind == Kind::GoAway && header.length == code
 }
