@@ -32,7 +32,7 @@ use crate::sys::descriptors::raise_descriptor_limit;
 /// after it take a second at most.
 const STOP_LIMIT: Duration = Duration::from_secs(7);
 
-/// How long requests may take that came before a stop until their plugins stop as well.
+/// The time that requests in progress at a stop have before their plugins stop as well.
 const REQUEST_GRACE: Duration = Duration::from_millis(200);
 
 /// Error of [`Daemon::bind`].

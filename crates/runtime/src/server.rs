@@ -35,7 +35,7 @@ use places::Places;
 use routes::{ClientService, Fallback};
 use socket::Socket;
 
-/// How long the connections in the queues of the sockets may wait for a place when the daemon stops.
+/// Limit for the wait of the connections in the queues of the sockets for a place when the daemon stops.
 const QUEUE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Serves the daemon's sockets.

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use tokio::time::{Sleep, sleep};
 
-/// How long a connection that has made no request is still waited for. Its peer has just connected, and the request is on its
-/// way: only a request on a connection that was used before may be sent again.
+/// The time for which the first request of a connection is waited for after the stop. Its peer has just connected, and the request is
+/// on its way: only a request on a connection that was used before may be sent again.
 const FIRST_REQUEST_GRACE: Duration = Duration::from_millis(100);
 
 /// A future whose end means that a connection takes no further request.

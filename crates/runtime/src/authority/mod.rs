@@ -1,7 +1,7 @@
 //! Authorization: one table for every service and for `/hijack`.
 //!
-//! [`Authorizer::permit`] reads the table, and consults the access-control modules if the table requires that. A [`Permit`] cannot be made in
-//! another way, so only permitted callers reach a function that takes one.
+//! [`Authorizer::permit`] reads the table, and consults the access-control modules if the table requires that. A [`Permit`]
+//! cannot be made in another way, so only permitted callers reach a function that takes one.
 
 mod action;
 mod authorizer;

@@ -69,7 +69,8 @@ pub struct Config {
     pub access_contained: bool,
     /// The provider that stores secrets for clients, unless they name one (`[store] default`, default: `file`).
     pub store_default: PluginName,
-    /// Whether `POST /internal/secrets` is served, with which programs of Docker's ecosystem store secrets (`[store] docker_writes`).
+    /// `true` if `POST /internal/secrets` is served, with which programs of Docker's ecosystem store secrets (`[store] docker_writes`,
+    /// default: false).
     pub docker_writes: bool,
     /// The audit log; none unless configured.
     pub audit: Option<AuditConfig>,
@@ -98,8 +99,8 @@ pub struct Config {
     pub adopt_orphans: bool,
     /// The delays between the starts of a plugin that ended unexpectedly.
     pub restart: RestartPolicy,
-    /// The time for which the connection of a plugin may be idle until the plugin is pinged (default: 30 s). One that does not respond for a
-    /// third of that time, and that no signal has stopped, is replaced.
+    /// The time for which the connection of a plugin may be idle until the plugin is pinged (default: 30 s). One that does not
+    /// respond for a third of that time, and that no signal has stopped, is replaced.
     pub keep_alive: Duration,
     /// The time for which a plugin whose file has vanished keeps running (default: 10 s), because files are replaced in several steps.
     pub removal_grace: Duration,

@@ -45,7 +45,7 @@ struct StoredPluginState {
     failed_file: Option<FileIdentity>,
     /// The realm of the last registration as a provider, of the first version.
     realm: Option<String>,
-    /// Whether the last registration was as an access-control module, of the first version.
+    /// `true` if the last registration was as an access-control module, of the first version.
     access_control: bool,
 }
 

@@ -34,8 +34,8 @@ use keyway_local::{
 /// The pause before a query that was refused for the sake of an older one is tried again.
 const CONTENTION_PAUSE: Duration = Duration::from_secs(1);
 
-/// The time for which a response waits for memory while its plugin holds it: a plugin resets a stream of which nothing is read for 30 s, and its
-/// response would be lost.
+/// The time for which a response waits for memory while its plugin holds it: a plugin resets a stream of which nothing is read
+/// for 30 s, and its response would be lost.
 const MEMORY_WAIT_LIMIT: Duration = Duration::from_secs(25);
 
 /// The time by which a plugin's deadline may precede the daemon's: it counts in whole milliseconds.

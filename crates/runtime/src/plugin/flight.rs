@@ -60,8 +60,8 @@ pub(crate) struct Key {
 pub(crate) struct Sharing {
     /// `true` if equal calls in flight are one call. Implied by `keep`.
     pub(crate) share: bool,
-    /// The time for which a response is used again; `None`: not at all. "Not found" is kept as long as a value, so a secret that is added to
-    /// a store may be missing for this long.
+    /// The time for which a response is used again; `None`: not at all. "Not found" is kept as long as a value, so a secret that
+    /// is added to a store may be missing for this long.
     pub(crate) keep: Option<Duration>,
 }
 

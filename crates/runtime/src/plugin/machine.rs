@@ -21,8 +21,8 @@ pub(crate) const PREPARATION_LIMIT: Duration = Duration::from_secs(10);
 /// Limit for a drain: the protocol's three bounded steps, and the time to notice.
 const DRAIN_LIMIT: Duration = Duration::from_secs(8);
 
-/// The time by which a query waits longer for a start than the start may take: the plugin's own time-out comes first, and its reason is what the
-/// caller reads.
+/// The time by which a query waits longer for a start than the start may take: the plugin's own time-out comes first, and its
+/// reason is what the caller reads.
 const WAIT_SLACK: Duration = Duration::from_secs(1);
 
 /// The actions that the machine requests of the plugin's task.

@@ -87,9 +87,9 @@ pub(crate) struct Sent<T> {
     pub(crate) result: Result<T, CallError>,
 }
 
-/// Calls the plugin `name`, which takes the write, with a copy of `message`. If `ranked` is given, a query of that permission must return
-/// the value afterwards. A call that the process takes no more, because it is being replaced, was not handled and goes to the process that
-/// follows. No other call is repeated.
+/// Calls the plugin `name`, which takes the write, with a copy of `message`. If `ranked` is given, a query of that permission
+/// must return the value afterwards. A call that the process takes no more, because it is being replaced, was not handled and
+/// goes to the process that follows. No other call is repeated.
 ///
 /// # Errors
 ///
@@ -199,8 +199,8 @@ async fn check_rank(
     Err(outranked(id, target, holders, &failures))
 }
 
-/// Returns `true` if a value of `view` would win over one of `target` or conflict with it. The rank of a plugin that never registered is not
-/// known.
+/// Returns `true` if a value of `view` would win over one of `target` or conflict with it. The rank of a plugin that never
+/// registered is not known.
 fn may_overrule(view: &View, target: &View) -> bool {
     view.kind.is_none() || view.rank >= target.rank
 }

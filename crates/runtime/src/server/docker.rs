@@ -22,7 +22,7 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 /// In the extensions of a request that came by [`PATH`]; the service takes no other.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct DockerWrite {
-    /// Whether the value may replace one.
+    /// `true` if the value may replace one.
     pub(crate) overwrites: bool,
 }
 

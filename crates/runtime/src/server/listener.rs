@@ -36,9 +36,9 @@ pub(super) struct Listener {
     lines: PeerLines,
 }
 
-/// Whether the daemon stops.
+/// The stop of the daemon, as the listener sees it.
 enum Stop {
-    /// It stops when the sender is dropped.
+    /// It begins when the sender is dropped.
     Awaited(oneshot::Receiver<Infallible>),
     Begun,
 }

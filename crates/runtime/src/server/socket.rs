@@ -32,7 +32,7 @@ pub(crate) struct Socket {
     address: Address,
     /// `None` for an abstract name and for a socket of the service manager.
     file: Option<Arc<SocketFile>>,
-    /// Whether it is a socket of the service manager, which outlives the daemon with the connections in its queue.
+    /// `true` if it is a socket of the service manager, which outlives the daemon with the connections in its queue.
     is_inherited: bool,
 }
 
