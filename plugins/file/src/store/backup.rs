@@ -130,12 +130,12 @@ impl Store {
             (RECIPIENTS_FILE, MAX_KEY_FILE_LEN),
             (INDEX_FILE, MAX_INDEX_LEN),
         ] {
-            if let Some(content) = read(&self.config.dir().join(name), limit)? {
+            if let Some(content) = private::load(&self.config.dir().join(name), limit)? {
                 writer.add(name, &content).map_err(failed)?;
             }
         }
         for (name, path) in self.value_files()? {
-            if let Some(content) = read(&path, MAX_VALUE_FILE_LEN)? {
+            if let Some(content) = private::load(&path, MAX_VALUE_FILE_LEN)? {
                 let name = format!("{VALUES_DIR}/{name}.age");
                 writer.add(&name, &content).map_err(failed)?;
                 report.n_values += 1;
@@ -184,13 +184,6 @@ impl Store {
         });
         Ok(named.collect())
     }
-}
-
-fn read(path: &Path, limit: u64) -> Result<Option<Zeroizing<Vec<u8>>>, StoreError> {
-    let opened = private::open(path)?;
-    opened
-        .map(|(file, metadata)| private::read(path, &file, &metadata, limit))
-        .transpose()
 }
 
 /// Writes the entries of a backup.
@@ -393,15 +386,4 @@ pub(super) fn invalid(path: &Path, reason: &str) -> StoreError {
         path: path.to_owned(),
         reason: reason.to_owned(),
     }
-}
-
-/// Copies a file under a second name: a link where the file system has links, because no file of a store is changed in its place.
-pub(super) fn link_or_copy(from: &Path, to: &Path) -> Result<(), StoreError> {
-    if fs::hard_link(from, to).is_err()
-        && let Some(content) = read(from, MAX_INDEX_LEN)?
-    {
-        private::create(to, &content)?;
-    }
-    steps::reached(Step::Linked);
-    Ok(())
 }

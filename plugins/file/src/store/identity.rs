@@ -113,10 +113,9 @@ impl Identity {
     pub(super) fn recipients(&self, dir: &Path) -> Result<Vec<x25519::Recipient>, StoreError> {
         let mut recipients = vec![self.keys[0].to_public()];
         let path = dir.join(RECIPIENTS_FILE);
-        let Some((file, metadata)) = private::open(&path)? else {
+        let Some(content) = read_file(&path)? else {
             return Ok(recipients);
         };
-        let content = private::read(&path, &file, &metadata, MAX_KEY_FILE_LEN)?;
         let text = std::str::from_utf8(&content)
             .map_err(|_| StoreError::corrupt(&path, "it is not a text file"))?;
         for (line, recipient) in content_lines(text) {
@@ -194,12 +193,9 @@ pub(super) fn remove_other(config: &StoreConfig) -> Result<(), StoreError> {
     }
 }
 
-/// Reads an identity file as it is; `None` if it does not exist.
+/// Reads an identity, passphrase or recipient file as it is; `None` if it does not exist.
 pub(super) fn read_file(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, StoreError> {
-    let opened = private::open(path)?;
-    opened
-        .map(|(file, metadata)| private::read(path, &file, &metadata, MAX_KEY_FILE_LEN))
-        .transpose()
+    private::load(path, MAX_KEY_FILE_LEN)
 }
 
 /// Returns `true` if the content of an identity file is protected by a passphrase.
@@ -257,8 +253,7 @@ fn read_passphrase_file(path: &Path) -> Result<SecretString, StoreError> {
         path: path.to_owned(),
         reason: reason.to_owned(),
     };
-    let (file, metadata) = private::open(path)?.ok_or_else(|| unusable("there is no such file"))?;
-    let content = private::read(path, &file, &metadata, MAX_KEY_FILE_LEN)?;
+    let content = read_file(path)?.ok_or_else(|| unusable("there is no such file"))?;
     let text = std::str::from_utf8(&content).map_err(|_| unusable("it is not a text file"))?;
     match text.lines().next() {
         Some(line) if !line.is_empty() => Ok(SecretString::from(line)),

@@ -103,6 +103,14 @@ pub(super) fn create_dir(dir: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Reads the file at `path`, which must be private and have at most `limit` bytes; `None` if it does not exist.
+pub(super) fn load(path: &Path, limit: u64) -> Result<Option<Zeroizing<Vec<u8>>>, StoreError> {
+    let opened = open(path)?;
+    opened
+        .map(|(file, metadata)| read(path, &file, &metadata, limit))
+        .transpose()
+}
+
 /// Reads all of an opened file, at most `limit` bytes.
 pub(super) fn read(
     path: &Path,

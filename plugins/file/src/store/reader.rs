@@ -271,12 +271,8 @@ impl Store {
         record: &Record,
     ) -> Result<SecretValue, StoreError> {
         let path = self.value_path(&record.file);
-        let Some((file, metadata)) = private::open(&path)? else {
-            return Err(StoreError::io("open", &path)(
-                io::ErrorKind::NotFound.into(),
-            ));
-        };
-        let sealed = private::read(&path, &file, &metadata, MAX_VALUE_FILE_LEN)?;
+        let missing = || StoreError::io("open", &path)(io::ErrorKind::NotFound.into());
+        let sealed = private::load(&path, MAX_VALUE_FILE_LEN)?.ok_or_else(missing)?;
         open_value(identity, record, &path, &sealed)
     }
 }

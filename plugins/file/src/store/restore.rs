@@ -12,11 +12,11 @@ use keyway_secrets::SecretValue;
 use rustix::io::Errno;
 use zeroize::Zeroizing;
 
-use super::backup::{Backup, invalid, link_or_copy};
+use super::backup::{Backup, invalid};
 use super::cipher::CipherError;
 use super::identity::{self, Identity, RECIPIENTS_FILE};
 use super::index::{self, Index, Record};
-use super::reader::{digest, open_value};
+use super::reader::{MAX_INDEX_LEN, digest, open_value};
 use super::steps::{self, Step};
 use super::{INDEX_FILE, Store, VALUES_DIR, private};
 use crate::config::{PLAIN_IDENTITY, PROTECTED_IDENTITY, Passphrase};
@@ -351,6 +351,17 @@ impl Store {
             let _ = fs::remove_dir_all(kept);
         }
     }
+}
+
+/// Copies a file under a second name: a link where the file system has links, because no file of a store is changed in its place.
+fn link_or_copy(from: &Path, to: &Path) -> Result<(), StoreError> {
+    if fs::hard_link(from, to).is_err()
+        && let Some(content) = private::load(from, MAX_INDEX_LEN)?
+    {
+        private::create(to, &content)?;
+    }
+    steps::reached(Step::Linked);
+    Ok(())
 }
 
 /// Returns the versions of an index by the names of their files.
