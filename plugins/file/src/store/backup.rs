@@ -174,16 +174,6 @@ impl Store {
         identity::encrypt_text(&self.config, &passphrase, &text)
             .map(|sealed| Some(Zeroizing::new(sealed)))
     }
-
-    /// Returns the names and the paths of all value files, in no order.
-    pub(super) fn value_files(&self) -> Result<Vec<(String, PathBuf)>, StoreError> {
-        let paths = private::names(&self.values_dir())?.into_iter();
-        let named = paths.filter_map(|path| {
-            let name = path.file_name()?.to_str()?.strip_suffix(".age")?.to_owned();
-            is_random_name(&name).then_some((name, path))
-        });
-        Ok(named.collect())
-    }
 }
 
 /// Writes the entries of a backup.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use age::x25519;
@@ -199,22 +199,28 @@ impl Store {
         Ok(())
     }
 
+    /// Returns the names and the paths of all value files, in no order.
+    pub(super) fn value_files(&self) -> Result<Vec<(String, PathBuf)>, StoreError> {
+        let paths = private::names(&self.values_dir())?.into_iter();
+        let named = paths.filter_map(|path| {
+            let name = path.file_name()?.to_str()?.strip_suffix(".age")?.to_owned();
+            is_random_name(&name).then_some((name, path))
+        });
+        Ok(named.collect())
+    }
+
     /// Removes value files that the index does not list, and temporary files of crashed writers. The new state is already
     /// durable, so the next writer removes the files that cannot be removed now.
     pub(super) fn remove_unused(&self, index: &Index) {
         let in_use = index.files();
-        let values = private::names(&self.values_dir()).unwrap_or_default();
-        let unused = values.iter().filter(|path| {
-            let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
-            name.strip_suffix(".age")
-                .is_some_and(|file| is_random_name(file) && !in_use.contains(file))
-        });
+        let values = self.value_files().unwrap_or_default().into_iter();
+        let unused = values.filter(|(file, _)| !in_use.contains(file.as_str()));
         let siblings = private::names(self.config.dir()).unwrap_or_default();
-        let unfinished = siblings.iter().filter(|path| is_unfinished(path));
-        for path in unused.chain(unfinished) {
+        let unfinished = siblings.into_iter().filter(|path| is_unfinished(path));
+        for path in unused.map(|(_, path)| path).chain(unfinished) {
             let _ = match path.is_dir() {
-                true => fs::remove_dir_all(path),
-                false => fs::remove_file(path),
+                true => fs::remove_dir_all(&path),
+                false => fs::remove_file(&path),
             };
             steps::reached(Step::Removed);
         }
