@@ -1,8 +1,8 @@
 //! The identity: the keys that decrypt the store, in their own file.
 
 use std::fmt::Write as _;
+use std::fs;
 use std::path::Path;
-use std::{fs, io};
 
 use age::secrecy::{ExposeSecret, SecretString};
 use age::x25519;
@@ -10,7 +10,6 @@ use zeroize::Zeroizing;
 
 use super::cipher::{self, CipherError};
 use super::private;
-use super::steps::{self, Step};
 use crate::config::Passphrase;
 use crate::{StoreConfig, StoreError};
 
@@ -180,16 +179,9 @@ pub(super) fn encrypt_text(
 
 /// Removes the default identity file of the opposite protection, which the configured one has replaced.
 pub(super) fn remove_other(config: &StoreConfig) -> Result<(), StoreError> {
-    let Some(other) = config.other_identity_path() else {
-        return Ok(());
-    };
-    match fs::remove_file(&other) {
-        Ok(()) => {
-            steps::reached(Step::Removed);
-            private::sync_dir(config.dir())
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(StoreError::io("remove", &other)(error)),
+    match config.other_identity_path() {
+        Some(other) => private::remove(&other),
+        None => Ok(()),
     }
 }
 

@@ -152,6 +152,18 @@ pub(super) fn create(path: &Path, content: &[u8]) -> Result<(), StoreError> {
     })
 }
 
+/// Removes a file durably, if it exists.
+pub(super) fn remove(path: &Path) -> Result<(), StoreError> {
+    match fs::remove_file(path) {
+        Ok(()) => {
+            steps::reached(Step::Removed);
+            sync_dir(path.parent().unwrap_or(Path::new(".")))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(StoreError::io("remove", path)(error)),
+    }
+}
+
 /// Replaces `path` by a file with this content. A crash at any time leaves the old content or the new one.
 pub(super) fn replace(path: &Path, content: &[u8]) -> Result<(), StoreError> {
     let dir = path.parent().unwrap_or(Path::new("."));

@@ -311,11 +311,7 @@ impl Store {
         let path = self.config.dir().join(RECIPIENTS_FILE);
         match recipients {
             Some(content) => private::replace(&path, content),
-            None => match fs::remove_file(&path) {
-                Ok(()) => private::sync_dir(self.config.dir()),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-                Err(error) => Err(StoreError::io("remove", &path)(error)),
-            },
+            None => private::remove(&path),
         }
     }
 
