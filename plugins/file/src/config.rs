@@ -123,6 +123,14 @@ impl StoreConfig {
         self
     }
 
+    /// Returns this configuration with another passphrase of the identity; `None` for none.
+    pub(crate) fn protected_by(&self, passphrase: Option<&SecretValue>) -> Self {
+        Self {
+            passphrase: passphrase.cloned().map(Passphrase::Entered),
+            ..self.clone()
+        }
+    }
+
     /// Leaves the identity unprotected, as is the default.
     #[must_use]
     pub fn without_passphrase(mut self) -> Self {

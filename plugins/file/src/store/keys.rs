@@ -81,11 +81,7 @@ impl Store {
     /// Returns [`StoreError::NoStore`] if there is no store to remove a passphrase from, and the errors of [`set`](Self::set). The identity
     /// is unchanged then, unless only the former file could not be removed.
     pub fn set_passphrase(&self, passphrase: Option<&SecretValue>) -> Result<(), StoreError> {
-        let config = self.config.clone();
-        let after = match passphrase {
-            Some(passphrase) => config.passphrase(passphrase.clone()),
-            None => config.without_passphrase(),
-        };
+        let after = self.config.protected_by(passphrase);
         if self.load()?.is_none() {
             return match passphrase {
                 Some(_) => Self::new(after).begin().map(|_| ()),

@@ -321,11 +321,7 @@ impl Store {
         let Some(new) = new else {
             return Ok(None);
         };
-        let config = self.config.clone();
-        let after = match &new.passphrase {
-            Some(passphrase) => config.passphrase(passphrase.clone()),
-            None => config.without_passphrase(),
-        };
+        let after = self.config.protected_by(new.passphrase.as_ref());
         // A protected file whose passphrase is another one cannot be read; the kept directory has it.
         let present = [&self.config, &after]
             .into_iter()
