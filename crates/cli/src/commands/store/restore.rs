@@ -137,20 +137,23 @@ impl Source<'_> {
             };
             return self.checked(store, checked);
         }
+        let has_identity = backup.has_identity();
         let needs_no_question = match protection {
             Protection::NoIdentity => false,
             Protection::Unprotected => true,
-            Protection::Passphrase => config.has_passphrase() || !backup.has_identity(),
+            Protection::Passphrase => config.has_passphrase() || !has_identity,
         };
-        if needs_no_question {
-            let store = self.target.unlocked(passphrases)?;
-            match store.check_backup(backup, RestoreKey::OfStore) {
-                Err(StoreError::BackupOfOtherIdentity { .. }) if open()?.has_identity() => {}
-                checked => return self.checked(store, checked),
+        let backup = match needs_no_question {
+            true => {
+                let store = self.target.unlocked(passphrases)?;
+                match store.check_backup(backup, RestoreKey::OfStore) {
+                    Err(StoreError::BackupOfOtherIdentity { .. }) if has_identity => open()?,
+                    checked => return self.checked(store, checked),
+                }
             }
-        }
-        let backup = open()?;
-        if !backup.has_identity() {
+            false => backup,
+        };
+        if !has_identity {
             let path = backup.path().to_owned();
             return Err(self.failure(&StoreError::BackupOfOtherIdentity { path }));
         }
