@@ -11,6 +11,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::globals::Globals;
 use crate::input;
+use crate::output;
 use crate::prompt::{self, PromptError};
 use crate::stdio::Stdin;
 
@@ -65,7 +66,7 @@ impl Passphrases {
     pub(crate) fn read(&mut self, what: &str) -> Result<SecretValue, Failure> {
         let passphrase = match self {
             Self::Forbidden => None,
-            Self::Terminal => Some(ask(&format!("{} (not shown): ", capitalize(what)))?),
+            Self::Terminal => Some(ask(&format!("{} (not shown): ", output::capitalize(what)))?),
             Self::Lines(reader) => read_line(reader)?,
         };
         passphrase.filter(|line| !line.is_empty()).ok_or_else(|| {
@@ -137,12 +138,6 @@ fn read_line(reader: &mut impl Read) -> Result<Option<SecretValue>, Failure> {
     }
     let text = line.strip_suffix(b"\r").unwrap_or(&line);
     Ok((!is_at_end).then(|| SecretValue::from(text)))
-}
-
-fn capitalize(text: &str) -> String {
-    let mut characters = text.chars();
-    let first = characters.next().map(|c| c.to_ascii_uppercase());
-    first.into_iter().chain(characters).collect()
 }
 
 #[cfg(test)]

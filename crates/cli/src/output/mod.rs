@@ -56,6 +56,13 @@ pub(crate) fn alternatives(words: &[impl fmt::Display]) -> Option<String> {
     })
 }
 
+/// Returns a text for the beginning of a sentence.
+pub(crate) fn capitalize(text: &str) -> String {
+    let mut characters = text.chars();
+    let first = characters.next().map(|c| c.to_ascii_uppercase());
+    first.into_iter().chain(characters).collect()
+}
+
 /// Returns a sentence for the middle of another one.
 pub(crate) fn uncapitalize(text: &str) -> String {
     let mut characters = text.chars();

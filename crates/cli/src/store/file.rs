@@ -119,7 +119,7 @@ fn to_failure(error: &StoreError, redact: impl Fn(&str) -> String) -> Failure {
                 "See whether the directory may be used and whether its disk has space, or name another one with --store"
                     .to_owned()
             },
-            |remedy| capitalize(&remedy),
+            |remedy| output::capitalize(&remedy),
         ),
     };
     let exit = match error.is_locked() {
@@ -127,12 +127,6 @@ fn to_failure(error: &StoreError, redact: impl Fn(&str) -> String) -> Failure {
         false => Exit::Error,
     };
     Failure::new(exit, redact(&with_causes(error)), redact(&advice))
-}
-
-fn capitalize(text: &str) -> String {
-    let mut characters = text.chars();
-    let first = characters.next().map(|c| c.to_ascii_uppercase());
-    first.into_iter().chain(characters).collect()
 }
 
 #[cfg(test)]
