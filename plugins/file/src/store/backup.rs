@@ -234,35 +234,26 @@ impl Backup {
         if !metadata.is_file() {
             return Err(invalid(path, "it is not a regular file"));
         }
-        let mut backup = Self {
-            path: path.to_owned(),
-            file,
-            created_at_ms: 0,
-            identity: None,
-            recipients: None,
-            index: Vec::new(),
-        };
-        let mut is_first = true;
-        let (mut identity, mut recipients, mut found_index, mut created_at_ms) =
-            (None, None, None, 0);
-        backup.walk(|part, content| {
-            match (part, std::mem::take(&mut is_first)) {
-                (Part::Manifest, true) => created_at_ms = read_manifest(path, &content)?,
-                (_, true) | (Part::Manifest, false) => return Err(not_a_backup(path)),
+        let (mut created_at_ms, mut identity, mut recipients, mut index) = (None, None, None, None);
+        walk(path, &file, |part, content| {
+            match (part, created_at_ms) {
+                (Part::Manifest, None) => created_at_ms = Some(read_manifest(path, &content)?),
+                (Part::Manifest, Some(_)) | (_, None) => return Err(not_a_backup(path)),
                 (Part::Identity, _) => identity = Some(content),
                 (Part::Recipients, _) => recipients = Some(content),
-                (Part::Index, _) => found_index = Some(content),
+                (Part::Index, _) => index = Some(content),
                 (Part::Value(_), _) => {}
             }
             Ok(())
         })?;
-        if is_first {
-            return Err(not_a_backup(path));
-        }
-        backup.index = found_index.ok_or_else(|| invalid(path, "it holds no index"))?;
-        (backup.identity, backup.recipients) = (identity, recipients);
-        backup.created_at_ms = created_at_ms;
-        Ok(backup)
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+            created_at_ms: created_at_ms.ok_or_else(|| not_a_backup(path))?,
+            identity,
+            recipients,
+            index: index.ok_or_else(|| invalid(path, "it holds no index"))?,
+        })
     }
 
     /// Returns the file.
@@ -285,42 +276,40 @@ impl Backup {
         &self,
         mut visit: impl FnMut(&str, &[u8]) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
-        self.walk(|part, content| match part {
+        walk(&self.path, &self.file, |part, content| match part {
             Part::Value(name) => visit(&name, &content),
             _ => Ok(()),
         })
     }
+}
 
-    /// Reads the archive from its beginning. The size of each entry is bounded by the limits of a store.
-    fn walk(
-        &self,
-        mut visit: impl FnMut(Part, Vec<u8>) -> Result<(), StoreError>,
-    ) -> Result<(), StoreError> {
-        let path = &self.path;
-        (&self.file)
-            .rewind()
-            .map_err(StoreError::io("read", path))?;
-        let mut archive = Archive::new(BufReader::new(&self.file));
-        // Raw: extensions of the format, such as names of any length, are not read.
-        let entries = archive.entries().map_err(|_| damaged(path))?.raw(true);
-        for entry in entries {
-            let mut entry = entry.map_err(|_| damaged(path))?;
-            let is_regular = entry.header().entry_type() == EntryType::Regular;
-            let part = Part::of(&entry.path_bytes()).filter(|_| is_regular);
-            let part = part.ok_or_else(|| not_a_backup(path))?;
-            let size = entry.size();
-            if size > part.limit() {
-                return Err(invalid(path, "one of its files is too large"));
-            }
-            let mut content = Vec::new();
-            let read = (&mut entry).take(size).read_to_end(&mut content);
-            if read.map_err(|_| damaged(path))? as u64 != size {
-                return Err(damaged(path));
-            }
-            visit(part, content)?;
+/// Reads the archive from its beginning. The size of each entry is bounded by the limits of a store.
+fn walk(
+    path: &Path,
+    mut file: &File,
+    mut visit: impl FnMut(Part, Vec<u8>) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    file.rewind().map_err(StoreError::io("read", path))?;
+    let mut archive = Archive::new(BufReader::new(file));
+    // Raw: extensions of the format, such as names of any length, are not read.
+    let entries = archive.entries().map_err(|_| damaged(path))?.raw(true);
+    for entry in entries {
+        let mut entry = entry.map_err(|_| damaged(path))?;
+        let is_regular = entry.header().entry_type() == EntryType::Regular;
+        let part = Part::of(&entry.path_bytes()).filter(|_| is_regular);
+        let part = part.ok_or_else(|| not_a_backup(path))?;
+        let size = entry.size();
+        if size > part.limit() {
+            return Err(invalid(path, "one of its files is too large"));
         }
-        Ok(())
+        let mut content = Vec::new();
+        let read = (&mut entry).take(size).read_to_end(&mut content);
+        if read.map_err(|_| damaged(path))? as u64 != size {
+            return Err(damaged(path));
+        }
+        visit(part, content)?;
     }
+    Ok(())
 }
 
 impl Part {
