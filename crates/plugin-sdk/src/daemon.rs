@@ -12,7 +12,7 @@ use keyway_rpc::{Code, Request};
 use keyway_secrets::Pattern;
 use tokio::sync::Notify;
 
-/// How long a report may take.
+/// Limit for one report.
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// The pause after a report, in which further changes become one.
 const PAUSE: Duration = Duration::from_millis(1000 / MAX_CHANGES_PER_SECOND as u64);

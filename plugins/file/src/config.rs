@@ -47,7 +47,7 @@ pub struct StoreConfig {
     work_factor: Option<u8>,
 }
 
-/// Where the passphrase of the identity comes from.
+/// The source of the identity's passphrase.
 #[derive(Clone, Debug)]
 pub(crate) enum Passphrase {
     /// The first line of this file, which is read together with the identity.

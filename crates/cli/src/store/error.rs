@@ -23,7 +23,7 @@ pub(crate) enum WriteFailure {
     Failed(Failure),
 }
 
-/// Whether a call may change something.
+/// The effect that a call may have on the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Effect {
     None,

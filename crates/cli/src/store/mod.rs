@@ -28,8 +28,7 @@ use crate::waiting;
 /// The name of the provider that is written directly.
 const FILE: &str = "file";
 
-/// How long a call of the file store may take without `--timeout`: longer than it waits for another writer. A disk that hangs takes
-/// longer.
+/// Limit for a call of the file store without `--timeout`: longer than it waits for another writer. Only a disk that hangs exceeds it.
 const STORE_LIMIT: Duration = Duration::from_secs(30);
 
 /// Where a command writes.

@@ -427,7 +427,7 @@ async fn an_access_control_module_decides() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn changed_secrets_are_reported_and_what_changes_meanwhile_is_one_report() {
+async fn changed_secrets_are_reported_and_changes_of_the_pause_are_one_report() {
     let handle = Daemon::new();
     // The daemon has nothing of a plugin that is not connected.
     handle.changed(&"moody/before".parse().unwrap());

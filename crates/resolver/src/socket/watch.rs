@@ -28,7 +28,7 @@ enum State {
     Probing(Pin<Box<dyn Future<Output = Result<(), ProbeError>> + Send>>),
 }
 
-/// Why a probe got no response.
+/// Error of a probe that got no response.
 enum ProbeError {
     TimedOut,
     Failed(ExchangeError),

@@ -1,7 +1,7 @@
 //! Backups: a tar archive of the encrypted files of a store.
 //!
 //! ```text
-//! keyway-backup.json  the format, and when the backup was made
+//! keyway-backup.json  the format, and the time of the backup
 //! identity.age        the identity, if a passphrase protects it
 //! recipients.txt      as in the store
 //! index.age           as in the store
@@ -261,7 +261,7 @@ impl Backup {
         &self.path
     }
 
-    /// Returns when the backup was made.
+    /// Returns the time of the backup; `None` if the system cannot represent it.
     pub fn created_at(&self) -> Option<SystemTime> {
         index::time(self.created_at_ms)
     }
@@ -339,7 +339,7 @@ impl Part {
     }
 }
 
-/// Returns when the backup was made, in milliseconds since 1970.
+/// Returns the time of the backup, in milliseconds since 1970.
 fn read_manifest(path: &Path, content: &[u8]) -> Result<u64, StoreError> {
     let manifest: Manifest = serde_json::from_slice(content).map_err(|_| not_a_backup(path))?;
     match manifest.format {

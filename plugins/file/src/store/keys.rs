@@ -9,7 +9,7 @@ use super::{Store, private};
 use crate::config::{PLAIN_IDENTITY, PROTECTED_IDENTITY};
 use crate::{StoreConfig, StoreError};
 
-/// Whether the identity of a store is protected.
+/// The protection of the identity of a store.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[allow(
     clippy::exhaustive_enums,

@@ -65,7 +65,7 @@ pub struct Installed {
 }
 
 impl CheckedBackup {
-    /// Returns when the backup was made.
+    /// Returns the time of the backup; `None` if the system cannot represent it.
     pub fn created_at(&self) -> Option<SystemTime> {
         self.backup.created_at()
     }

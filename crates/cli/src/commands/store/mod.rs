@@ -88,8 +88,8 @@ impl Target {
             .map_err(|error| self.store.failure(&error))
     }
 
-    /// Returns the store as its identity is, whatever the environment says: a passphrase that is neither needed nor configured is not
-    /// asked for.
+    /// Returns the store as its identity is, whatever the environment says. The user enters a passphrase only if one is needed and none
+    /// is configured.
     fn unlocked(&self, passphrases: &mut Passphrases) -> Result<Store, Failure> {
         let config = self.store.config()?;
         Ok(Store::new(match self.protection(&config)? {

@@ -110,7 +110,7 @@ fn new_identity(store: &Store) -> &'static str {
     }
 }
 
-/// Where the backup and its key are.
+/// The locations of the backup and of its key.
 struct Source<'a> {
     target: &'a Target,
     file: Argument,

@@ -34,7 +34,7 @@ fn restore(store: &Store, path: &Path, key: RestoreKey) -> Result<Installed, Sto
 }
 
 #[test]
-fn a_restored_store_has_every_version_and_what_it_replaced_is_complete() {
+fn a_restored_store_has_every_version_and_the_replaced_one_is_complete() {
     let fixture = Fixture::new();
     let backup = backed_up(&fixture);
     let store = fixture.store();
