@@ -6,10 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use keyway_local::with_causes;
 use keyway_plugin_file::{STORE_VARIABLE, Store, StoreConfig, StoreError};
-use keyway_secrets::{Envelope, Id};
 
-use super::FILE;
-use super::error::no_version;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output;
@@ -77,35 +74,6 @@ fn absolute(path: &Path) -> Result<PathBuf, Failure> {
             "Give it a path",
         )
     })
-}
-
-/// Reads one version of a secret directly, removed or not, and says that nothing was checked: no daemon returns an earlier version.
-///
-/// # Errors
-///
-/// Returns a failure with the exit code 3 if that version is not stored.
-pub(crate) fn read_version(
-    options: &StoreOptions,
-    id: &Id,
-    version: &str,
-) -> Result<Envelope, Failure> {
-    let missing = || no_version(id);
-    let number = version.parse().map_err(|_| missing())?;
-    let store = options.open()?;
-    let failed = |error| options.failure(&error);
-    let value = store.get_version(id, number).map_err(failed)?;
-    let history = store.history(id).map_err(failed)?;
-    let stored = history.into_iter().find(|stored| stored.number == number);
-    let (value, stored) = value.zip(stored).ok_or_else(missing)?;
-    let mut envelope = Envelope::new(id.clone(), value);
-    envelope.provider = FILE.to_owned();
-    envelope.version = number.to_string();
-    envelope.created_at = stored.created_at;
-    envelope.metadata = stored.metadata;
-    output::note(
-        "an earlier version is read from the file store directly, so that nothing was checked or recorded",
-    );
-    Ok(envelope)
 }
 
 /// Converts an error of the store into two sentences. `redact` removes arguments from them.

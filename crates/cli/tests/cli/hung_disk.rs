@@ -167,7 +167,7 @@ fn clients_of_a_socket_on_a_disk_that_hangs_end_in_time_with_a_reason() {
 }
 
 #[test]
-fn writes_to_a_file_store_on_a_disk_that_hangs_end_in_time_and_say_what_is_known() {
+fn calls_of_a_file_store_on_a_disk_that_hangs_end_in_time_and_say_what_is_known() {
     if !can_hang() {
         return;
     }
@@ -182,6 +182,7 @@ fn writes_to_a_file_store_on_a_disk_that_hangs_end_in_time_and_say_what_is_known
         ("restore web/token 1", unknown),
         ("mv web/token web/other", unread),
         ("versions web/token", unread),
+        ("get web/token --version 1", unread),
     ];
     let outputs = outputs(lines.map(|(line, _)| {
         let script = format!(r#"exec "$0" {line} --store hung/store --timeout 1s"#);

@@ -19,7 +19,7 @@ use crate::failure::Failure;
 use crate::globals::Globals;
 use crate::names;
 use crate::output::{self, json};
-use crate::store::{StoreOptions, read_version};
+use crate::store::{Destination, StoreOptions, Writer};
 use crate::{event_loop, waiting};
 
 /// Options of `keyway get`.
@@ -98,7 +98,12 @@ fn earlier(globals: &Globals, options: &Options, version: &str) -> Result<Exit, 
             "Run `keyway ls` to see the ids",
         )
     })?;
-    let envelope = read_version(&options.store, &id, version)?;
+    let destination = Destination {
+        store: &options.store,
+        provider: None,
+        force: false,
+    };
+    let envelope = Writer::open(globals, destination)?.read_version(&id, version)?;
     if options.clip {
         let runtime = event_loop::build(&mut Builder::new_current_thread())?;
         return runtime.block_on(clip::run(&envelope));
