@@ -55,7 +55,7 @@ pub use memory::{Kept, MemoryBudget, MemoryError, Reservation};
 pub use namespace::{UnmappedUser, check_user_namespace};
 pub use peer::{Credentials, ForeignPeer, Rule};
 pub use places::{Listen, ListenOptions, Places};
-pub use process::{Process, ProcessFacts, is_contained, is_stopped};
+pub use process::{Process, ProcessFacts, is_contained, is_in_own_session, is_stopped};
 #[cfg(feature = "tokio")]
 pub use sys::readable;
 pub use sys::unblock_signals;

@@ -175,6 +175,15 @@ pub fn is_stopped(pid: Pid) -> bool {
     matches!(state, Some('T' | 't'))
 }
 
+/// Returns `true` if the process `pid` is in the session of this process, whose process groups this process and its children
+/// may join.
+#[must_use]
+pub fn is_in_own_session(pid: Pid) -> bool {
+    const OWN: libc::pid_t = 0;
+    let session = sys::session(pid.as_raw_nonzero().get());
+    session.is_ok_and(|session| sys::session(OWN).is_ok_and(|own| session == own))
+}
+
 /// Returns the pid namespaces in which a process has a pid, counted from that of the reader: the entries of `NSpid`.
 fn namespace_depth(status: &str) -> Option<usize> {
     // The name of the process comes before it and has no line breaks: the kernel escapes them.
@@ -283,6 +292,15 @@ mod tests {
         }
         drop(sleeper);
         assert!(!is_stopped(pid));
+    }
+
+    #[test]
+    fn a_child_is_in_the_session_of_its_parent_until_it_leaves() {
+        let sleeper = Sleeper::start();
+        let pid = sleeper.pid();
+        assert!(is_in_own_session(pid));
+        drop(sleeper);
+        assert!(!is_in_own_session(pid));
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! The only `unsafe` code of this crate: socket options without a sound safe wrapper, the signal mask, and descriptors that
 //! are tied to tokio.
 //!
-//! The wrapper of `rustix` reads `SO_PEERCRED` into a process id that must not be zero, and it is zero if the peer lives in
-//! a pid namespace that this process cannot see.
+//! The wrappers of `rustix` for `SO_PEERCRED` and `getsid` return a process id that must not be zero, and it is zero if the
+//! peer, or the leader of the session, lives in a pid namespace that this process cannot see.
 
 #![allow(unsafe_code, reason = "each block states why it is sound")]
 
@@ -40,6 +40,19 @@ pub(crate) fn peer_credentials(socket: BorrowedFd<'_>) -> io::Result<libc::ucred
         return Err(io::Error::last_os_error());
     }
     Ok(credentials)
+}
+
+/// Returns the session of a process, 0 if its leader lives in a pid namespace that this process cannot see.
+///
+/// # Errors
+///
+/// An I/O error if there is no such process.
+pub(crate) fn session(pid: libc::pid_t) -> io::Result<libc::pid_t> {
+    // SAFETY: the call takes and returns integers.
+    match unsafe { libc::getsid(pid) } {
+        -1 => Err(io::Error::last_os_error()),
+        session => Ok(session),
+    }
 }
 
 /// Opens a pidfd of the peer of a Unix socket (Linux 6.5 and later). Unlike a process id it never refers to another

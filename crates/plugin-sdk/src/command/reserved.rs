@@ -6,7 +6,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rustix::process::{Pid, WaitId, WaitIdOptions, getsid, waitid};
+use keyway_local::is_in_own_session;
+use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
@@ -114,7 +115,7 @@ fn start_leader() -> io::Result<Child> {
 fn can_be_joined(leader: &Child) -> bool {
     let pid = Pid::from_child(leader);
     let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-    waitid(WaitId::Pid(pid), options).is_ok() && getsid(Some(pid)) == getsid(None)
+    waitid(WaitId::Pid(pid), options).is_ok() && is_in_own_session(pid)
 }
 
 /// Reaps the leaders of groups that no command has used for [`KEPT_FOR`], until there is none.
@@ -168,5 +169,34 @@ mod tests {
         );
         assert_eq!(leader.unwrap_err(), Errno::CHILD);
         assert!(lock().groups.is_empty());
+    }
+
+    #[test]
+    fn groups_are_used_again_where_the_leader_of_the_session_is_in_no_visible_namespace() {
+        let unshare = || {
+            let mut command = Command::new("unshare");
+            command.args([
+                "--user",
+                "--map-root-user",
+                "--pid",
+                "--fork",
+                "--mount-proc",
+            ]);
+            command
+        };
+        if !keyway_test_support::require::can_run("pid namespaces", unshare().arg("true")) {
+            return;
+        }
+        let test = "command::reserved::tests::a_group_is_used_again_and_its_leader_is_reaped_after_a_while";
+        let output = unshare()
+            .arg(std::env::current_exe().unwrap())
+            .args(["--exact", test])
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(
+            output.status.success() && text.contains("1 passed"),
+            "{text}"
+        );
     }
 }
